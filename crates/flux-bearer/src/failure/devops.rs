@@ -1,0 +1,82 @@
+//! What Azure DevOps says when a token opens no repository.
+
+use std::time::Duration;
+
+use super::Class::{Permanent, Transient};
+use super::Failure;
+
+/// The failure for an answer to `info/refs`.
+///
+/// Any 203, any redirect and any HTML answer is the sign-in page, so a rejected token: `html` says that the body was
+/// HTML. A 404 hides whether the repository or the right is missing.
+pub fn from_answer(status: u16, html: bool, retry_after: Option<Duration>) -> Failure {
+    let failure = match status {
+        200 if !html => Failure::new(
+            "AnswerMalformed",
+            Transient,
+            "HTTP 200",
+            "the answer is not a Git server's",
+            "Something in between may answer in its place: check the proxy",
+        ),
+        200 | 203 | 300..=399 | 401 => Failure::new(
+            "TokenRejected",
+            Permanent,
+            "TF400813",
+            "Azure DevOps doesn't know the identity",
+            "Add it to the organisation with a Basic licence: Organization settings, Users, Add users",
+        ),
+        403 => Failure::new(
+            "AccessBlocked",
+            Permanent,
+            "HTTP 403",
+            "a policy of the organisation or its tenant blocks the identity",
+            "Look at Conditional Access and at the organisation's policies",
+        ),
+        404 => Failure::new(
+            "RepositoryNotFound",
+            Permanent,
+            "TF401019",
+            "the repository doesn't exist, or the identity may not read it",
+            "Check the URL, and give the identity Read on project and repository and a Basic licence (Stakeholder doesn't do)",
+        ),
+        408 | 429 | 500.. => Failure::new(
+            "AzureDevOpsUnavailable",
+            Transient,
+            format!("HTTP {status}"),
+            "Azure DevOps is busy or not available",
+            "Retried by itself",
+        ),
+        _ => Failure::new(
+            "ProbeRejected",
+            Permanent,
+            format!("HTTP {status}"),
+            "Azure DevOps refuses the request",
+            "Open the repository's URL in a browser and compare",
+        ),
+    };
+    failure.retry_after(retry_after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_their_reason() {
+        let cases = [
+            (401, true, "TokenRejected"),
+            (203, true, "TokenRejected"),
+            (302, false, "TokenRejected"),
+            (200, true, "TokenRejected"),
+            (200, false, "AnswerMalformed"),
+            (403, false, "AccessBlocked"),
+            (404, false, "RepositoryNotFound"),
+            (429, false, "AzureDevOpsUnavailable"),
+            (503, true, "AzureDevOpsUnavailable"),
+            (400, false, "ProbeRejected"),
+        ];
+        for (status, html, reason) in cases {
+            assert_eq!(from_answer(status, html, None).reason, reason, "{status} html: {html}");
+        }
+    }
+}

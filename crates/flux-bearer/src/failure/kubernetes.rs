@@ -1,0 +1,80 @@
+//! What the Kubernetes API says when it takes no write.
+
+use std::time::Duration;
+
+use super::Class::{Permanent, Transient};
+use super::Failure;
+
+/// The failure for an answer to a write of the Secret `name`: HTTP status, the Status object's `reason`, and the fields
+/// that its causes name.
+pub fn from_answer(status: u16, reason: &str, fields: &[&str], name: &str, retry_after: Option<Duration>) -> Failure {
+    let code = format!("HTTP {status}");
+    let failure = match (status, reason) {
+        (403, _) => Failure::new(
+            "Forbidden",
+            Permanent,
+            code,
+            format!("the controller may not write Secret {name}"),
+            format!("Add {name} to the resourceNames of the controller's Role, with get, list, watch, create, patch"),
+        ),
+        (404, _) => Failure::new(
+            "NamespaceGone",
+            Permanent,
+            code,
+            "the namespace doesn't exist any more",
+            "Delete the BearerToken, or make the namespace again",
+        ),
+        (422, _) if fields.contains(&"type") => Failure::new(
+            "SecretWrongType",
+            Permanent,
+            code,
+            format!("Secret {name} is of another type than Opaque, which can't be changed"),
+            format!("kubectl delete secret {name}, and it is made anew at once"),
+        ),
+        (422, _) if fields.contains(&"data") || fields.contains(&"immutable") => Failure::new(
+            "SecretImmutable",
+            Permanent,
+            code,
+            format!("Secret {name} is immutable"),
+            format!("kubectl delete secret {name}, and it is made anew at once"),
+        ),
+        (409 | 429 | 408 | 500.., _) => Failure::new(
+            "KubernetesUnavailable",
+            Transient,
+            code,
+            "the Kubernetes API takes no write at the moment",
+            "Retried by itself",
+        ),
+        _ => Failure::new(
+            "WriteRejected",
+            Permanent,
+            code,
+            format!("the Kubernetes API refuses the write of Secret {name}"),
+            "Look for an admission policy or webhook that guards Secrets",
+        ),
+    };
+    failure.retry_after(retry_after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_their_reason() {
+        let cases: &[(u16, &str, &[&str], &str)] = &[
+            (403, "Forbidden", &[], "Forbidden"),
+            (404, "NotFound", &[], "NamespaceGone"),
+            (422, "Invalid", &["type"], "SecretWrongType"),
+            (422, "Invalid", &["data"], "SecretImmutable"),
+            (422, "Invalid", &["metadata.annotations"], "WriteRejected"),
+            (400, "BadRequest", &[], "WriteRejected"),
+            (409, "Conflict", &[], "KubernetesUnavailable"),
+            (500, "InternalError", &[], "KubernetesUnavailable"),
+            (429, "TooManyRequests", &[], "KubernetesUnavailable"),
+        ];
+        for (status, reason, fields, expected) in cases {
+            assert_eq!(from_answer(*status, reason, fields, "s", None).reason, *expected, "{status} {fields:?}");
+        }
+    }
+}
