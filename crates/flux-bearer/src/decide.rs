@@ -1,1 +1,440 @@
+//! What to do next about one BearerToken: the whole policy, as one pure function over what has been observed.
+//!
+//! **When a token is replaced.** At a point between 40 and 45 % of the lifetime that the issuer gave ([`schedule`]), at the
+//! issuer's own `refresh_in` if that is earlier, and after an hour at the latest. Sooner only when there is no token, when
+//! somebody changed the Secret, when the wanted keys differ, or when a refresh is requested.
+//!
+//! **When Entra ID is away.** The token in the Secret stays where it is and stays Ready until the second it expires.
+//! Meanwhile `RefreshFailing` says why, and attempts go on with pauses of at most a minute (a sixtieth of the lifetime, if
+//! that is shorter). The first success fills every waiting Secret of that identity.
+//!
+//! **When the spec turns bad.** A commit must never lock Flux out of the repository that would bring the fix. So the
+//! identity that filled the Secret goes on renewing it, until the new one has minted and its token opens every repository
+//! that the old one opened. Only `suspend` and deletion end it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::failure::{Class, Failure};
+use crate::identity::Identity;
+use crate::report::{Report, Standing};
+use crate::repository::Repository;
+use crate::resource::Format;
+use crate::schedule::{self, Failing, PERMANENT_RETRY, between, is_usable, needs_refresh};
+use crate::secret::{Held, Record};
+use crate::token::Token;
+
+/// Everything that the decision may look at.
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// Name of the BearerToken.
+    pub name: &'a str,
+    /// Its uid: spreads the refreshes.
+    pub uid: &'a str,
+    /// Name of the Secret.
+    pub secret: &'a str,
+    /// Whether the spec says to pause.
+    pub suspend: bool,
+    /// What the spec asks for, or why that can't be done.
+    pub wanted: Result<&'a Wanted, &'a Failure>,
+    /// An older BearerToken that names the same Secret.
+    pub rival: Option<&'a str>,
+    /// What the Secret's metadata says.
+    pub held: &'a Held,
+    /// The wanted identity's tokens.
+    pub mint: Mint<'a>,
+    /// The tokens of the identity that filled the Secret, where that is another one.
+    pub last_working: Mint<'a>,
+    /// What the repositories said to our tokens.
+    pub probes: &'a [Probe],
+    /// Why the identity that filled the Secret may no longer be used.
+    pub revoked: Option<&'a Failure>,
+    /// A run of failed writes.
+    pub writing: Option<&'a Failing>,
+    /// When somebody else's change of the Secret was last taken back.
+    pub corrected_at: Option<Timestamp>,
+    /// A refresh that was asked for and not yet answered.
+    pub request: Option<&'a Request>,
+    /// GitRepositories that use the Secret and fail for an authentication reason, while they deserve a nudge.
+    pub nudge: &'a [String],
+    /// Longest time between two refreshes.
+    pub longest: Duration,
+}
+
+/// What a valid spec asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The identity.
+    pub identity: Identity,
+    /// The keys, sorted.
+    pub formats: Vec<Format>,
+    /// The repositories that the token should open.
+    pub repositories: Vec<Repository>,
+    /// What is wrong with a repository of a GitRepository that uses the Secret. It keeps the Secret from being filled the
+    /// first time; later it only shows, or whoever may make a GitRepository could stop the renewal.
+    pub unsafe_repository: Option<Failure>,
+}
+
+/// What is known of one identity's tokens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mint<'a> {
+    /// The newest token.
+    pub token: Option<&'a Arc<Token>>,
+    /// The run of failures since.
+    pub failing: Option<&'a Failing>,
+    /// Whether one is being minted at this moment.
+    pub in_flight: bool,
+}
+
+/// What the repositories said to one token.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// Which token.
+    pub fingerprint: String,
+    /// Whose.
+    pub identity: Identity,
+    /// When they were asked.
+    pub at: Timestamp,
+    /// What each said.
+    pub answers: Vec<(Repository, Result<(), Failure>)>,
+}
+
+/// A refresh that was asked for by annotation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The annotation's value.
+    pub value: String,
+    /// When it was first seen.
+    pub seen_at: Timestamp,
+}
+
+/// What to do now.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Nothing, until the wake-up time or an event.
+    Rest,
+    /// Read the Secret's metadata.
+    Look,
+    /// Sign in as this identity, unless that is under way already.
+    Mint(Identity),
+    /// Put this token into the Secret.
+    Write(Write),
+    /// Ask the repositories whether this token opens them.
+    Probe(Identity, Arc<Token>),
+    /// Ask source-controller to look at these GitRepositories now.
+    Nudge,
+}
+
+/// A token on its way into the Secret.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The token.
+    pub token: Arc<Token>,
+    /// What the Secret is to remember of it; its generation is filled in by whoever knows it.
+    pub identity: Identity,
+    /// The keys.
+    pub formats: Vec<Format>,
+    /// When the token is to be replaced.
+    pub refresh_at: Timestamp,
+    /// Whether fields that others own are taken: only to take back what was ours.
+    pub force: bool,
+    /// Whether the Secret had no usable token until now.
+    pub revives: bool,
+}
+
+/// What to do now, what to say about it, and when to look again.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// What to do now.
+    pub action: Action,
+    /// What to say; only a decision to rest is final enough to be reported.
+    pub report: Report,
+    /// When to decide again, if nothing happens before.
+    pub wake: Option<Timestamp>,
+}
+
+/// Pause between two probes of a repository that did not open.
+const PROBE_AGAIN: Duration = Duration::from_secs(300);
+
+/// Pause between two probes of a repository that is busy or away.
+const PROBE_AGAIN_SOON: Duration = Duration::from_secs(60);
+
+/// Least time between two corrections of somebody else's change: five a minute.
+const CORRECTION: Duration = Duration::from_secs(12);
+
+/// Decides what to do next about one BearerToken.
+pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
+    if observed.suspend {
+        return settle(observed, Step::wait(None), Step::wait(None), now, true);
+    }
+    if matches!(observed.held, Held::Unknown) {
+        return Decision { action: Action::Look, report: Report::default(), wake: None };
+    }
+    if let Some(refusal) = refuse(observed) {
+        let step = Step::refused(refusal, now);
+        return settle(observed, step, Step::wait(None), now, false);
+    }
+    let keep = keep(observed, now);
+    let change = change(observed, now);
+    settle(observed, keep, change, now, false)
+}
+
+/// Why the Secret may not be written at all.
+fn refuse(observed: &Observed<'_>) -> Option<Failure> {
+    let secret = observed.secret;
+    let refusal = |reason, cause: String, fix: String| Some(Failure::new(reason, Class::Permanent, reason, cause, fix));
+    match (observed.rival, observed.held) {
+        (Some(rival), _) => refusal(
+            "SecretConflict",
+            format!("Secret {secret} is already kept by BearerToken {rival}, which is older"),
+            "Delete one of the two, or give this one another spec.secret.name".into(),
+        ),
+        (None, Held::Foreign { owner }) => refusal(
+            "SecretNotOwned",
+            format!("Secret {secret} exists and belongs to {owner}; it was not touched"),
+            format!("Give another spec.secret.name, or kubectl delete secret {secret} and it is made anew"),
+        ),
+        _ => None,
+    }
+}
+
+/// One line of work, up to its next action or its next wait.
+#[derive(Debug)]
+struct Step {
+    action: Option<Action>,
+    until: Option<Timestamp>,
+    failing: Option<Failing>,
+}
+
+impl Step {
+    fn act(action: Action) -> Self {
+        Self { action: Some(action), until: None, failing: None }
+    }
+
+    fn wait(until: Option<Timestamp>) -> Self {
+        Self { action: None, until, failing: None }
+    }
+
+    fn failed(failing: &Failing) -> Self {
+        Self { action: None, until: Some(failing.retry_at), failing: Some(failing.clone()) }
+    }
+
+    /// Refused before anything was tried: looked at again when something changes, and now and then all the same.
+    fn refused(failure: Failure, now: Timestamp) -> Self {
+        let failing = Failing { failure, since: now, at: now, attempts: 1, retry_at: now + PERMANENT_RETRY };
+        Self { action: None, until: Some(failing.retry_at), failing: Some(failing) }
+    }
+}
+
+/// Keeps the Secret filled: by the identity that filled it, or by the wanted one where there is none or it is the same.
+fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
+    let record = observed.held.record();
+    match (record, observed.wanted) {
+        (Some(record), Ok(wanted)) if record.identity == wanted.identity => {
+            renew(observed, &wanted.identity, &wanted.formats, observed.mint, now)
+        }
+        (Some(record), _) => match observed.revoked {
+            Some(failure) => Step::refused(failure.clone(), now),
+            None => renew(observed, &record.identity, &record.formats, observed.last_working, now),
+        },
+        (None, Err(failure) | Ok(Wanted { unsafe_repository: Some(failure), .. })) => {
+            Step::refused(failure.clone(), now)
+        }
+        (None, Ok(wanted)) => renew(observed, &wanted.identity, &wanted.formats, observed.mint, now),
+    }
+}
+
+/// Replaces the token when it is due, from a fresh one or by minting.
+fn renew(observed: &Observed<'_>, identity: &Identity, formats: &[Format], mint: Mint<'_>, now: Timestamp) -> Step {
+    let fresh = fresh(observed, mint, now);
+    match due(observed, formats, fresh, now) {
+        Due::At(when) => Step::wait(Some(when)),
+        Due::Now => match fresh {
+            Some(token) => write(observed, identity, formats, token, now),
+            None => attempt(observed, identity, mint, now),
+        },
+    }
+}
+
+/// Whether the token in the Secret is to be replaced.
+enum Due {
+    Now,
+    At(Timestamp),
+}
+
+fn due(observed: &Observed<'_>, formats: &[Format], fresh: Option<&Arc<Token>>, now: Timestamp) -> Due {
+    let Held::Ours { record: Some(record), drift, .. } = observed.held else { return Due::Now };
+    // The issuer may hand out the same token again (IMDS does, for hours): that is no reason to write, or to ask at once.
+    let same = fresh.filter(|token| token.fingerprint == record.fingerprint);
+    let (issued_at, refresh_at) = match same {
+        Some(token) => (token.issued_at, refresh_at(observed, token)),
+        None => (record.issued_at, record.refresh_at),
+    };
+    let requested = observed.request.is_some_and(|request| issued_at < request.seen_at);
+    if record.formats != formats || requested || needs_refresh(issued_at, refresh_at, now) {
+        return Due::Now;
+    }
+    match (drift, observed.corrected_at.map(|at| at + CORRECTION)) {
+        (true, Some(pause)) if pause > now => Due::At(pause),
+        (true, _) => Due::Now,
+        (false, _) => Due::At(refresh_at),
+    }
+}
+
+/// The identity's newest token, if it is fresh enough to be written now.
+fn fresh<'a>(observed: &Observed<'_>, mint: Mint<'a>, now: Timestamp) -> Option<&'a Arc<Token>> {
+    let token = mint.token?;
+    let stale = needs_refresh(token.issued_at, refresh_at(observed, token), now) || !is_usable(token.expires_at, now);
+    let too_old = observed.request.is_some_and(|request| token.issued_at < request.seen_at);
+    (!stale && !too_old).then_some(token)
+}
+
+fn refresh_at(observed: &Observed<'_>, token: &Token) -> Timestamp {
+    schedule::refresh_at(token.issued_at, token.expires_at, token.refresh_hint, observed.longest, observed.uid)
+}
+
+/// Signs in, unless that is under way or its pause is not over. A request cuts the pause short, a `Retry-After` doesn't.
+fn attempt(observed: &Observed<'_>, identity: &Identity, mint: Mint<'_>, now: Timestamp) -> Step {
+    let requested = |failing: &Failing| {
+        observed.request.is_some_and(|request| failing.at < request.seen_at) && failing.failure.retry_after.is_none()
+    };
+    match mint.failing {
+        _ if mint.in_flight => Step { action: None, until: None, failing: mint.failing.cloned() },
+        Some(failing) if failing.retry_at > now && !requested(failing) => Step::failed(failing),
+        _ => Step::act(Action::Mint(identity.clone())),
+    }
+}
+
+/// Puts a token into the Secret, unless the last attempt's pause is not over.
+fn write(observed: &Observed<'_>, identity: &Identity, formats: &[Format], token: &Arc<Token>, now: Timestamp) -> Step {
+    if let Some(failing) = observed.writing.filter(|failing| failing.retry_at > now) {
+        return Step::failed(failing);
+    }
+    Step::act(Action::Write(Write {
+        token: Arc::clone(token),
+        identity: identity.clone(),
+        formats: formats.to_vec(),
+        refresh_at: refresh_at(observed, token),
+        force: matches!(observed.held, Held::Ours { drift: true, .. }),
+        revives: observed.held.record().is_none_or(|record| !is_usable(record.expires_at, now)),
+    }))
+}
+
+/// Changes the identity of a filled Secret: mints as the new one, tries its token on the repositories, and only then writes.
+fn change(observed: &Observed<'_>, now: Timestamp) -> Step {
+    let Some(record) = observed.held.record() else { return Step::wait(None) };
+    let wanted = match observed.wanted {
+        Ok(wanted) if wanted.identity == record.identity => return Step::wait(None),
+        Ok(wanted) => wanted,
+        Err(failure) => return Step::refused(failure.clone(), now),
+    };
+    let Some(token) = fresh(observed, observed.mint, now) else {
+        return attempt(observed, &wanted.identity, observed.mint, now);
+    };
+    let lost = !is_usable(record.expires_at, now);
+    match compare(observed, wanted, record, token, now) {
+        Ok(()) => write(observed, &wanted.identity, &wanted.formats, token, now),
+        // With the old token dead there is nothing left to protect.
+        Err(_) if lost => write(observed, &wanted.identity, &wanted.formats, token, now),
+        Err(step) => step,
+    }
+}
+
+/// Whether the new identity's token opens every repository that the last working one opened.
+fn compare(
+    observed: &Observed<'_>,
+    wanted: &Wanted,
+    record: &Record,
+    token: &Arc<Token>,
+    now: Timestamp,
+) -> Result<(), Step> {
+    let probe_new = || Step::act(Action::Probe(wanted.identity.clone(), Arc::clone(token)));
+    let new =
+        probe_of(observed, &wanted.identity).filter(|new| covers(new, &wanted.repositories)).ok_or_else(probe_new)?;
+    let refusals: Vec<(&Repository, &Failure)> =
+        new.answers.iter().filter_map(|(repository, answer)| Some((repository, answer.as_ref().err()?))).collect();
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    let old = probe_of(observed, &record.identity).ok_or_else(|| probe_last_working(observed, record, now))?;
+    let opened = |repository: &Repository| old.answers.iter().any(|(url, answer)| url == repository && answer.is_ok());
+    let Some((repository, failure)) = refusals.into_iter().find(|(repository, _)| opened(repository)) else {
+        return Ok(());
+    };
+    if now >= probe_again(new) {
+        return Err(probe_new());
+    }
+    let failure = Failure { cause: format!("{repository}: {}", failure.cause).into(), ..failure.clone() };
+    let failing = Failing { failure, since: new.at, at: new.at, attempts: 1, retry_at: probe_again(new) };
+    Err(Step::failed(&failing))
+}
+
+/// Finds out what the last working identity opens, which nobody remembers after a restart.
+fn probe_last_working(observed: &Observed<'_>, record: &Record, now: Timestamp) -> Step {
+    let token = observed.last_working.token.filter(|token| is_usable(token.expires_at, now));
+    match token {
+        Some(token) => Step::act(Action::Probe(record.identity.clone(), Arc::clone(token))),
+        None => attempt(observed, &record.identity, observed.last_working, now),
+    }
+}
+
+fn probe_of<'a>(observed: &Observed<'a>, identity: &Identity) -> Option<&'a Probe> {
+    observed.probes.iter().find(|probe| probe.identity == *identity)
+}
+
+fn covers(probe: &Probe, repositories: &[Repository]) -> bool {
+    repositories.iter().all(|wanted| probe.answers.iter().any(|(asked, _)| asked == wanted))
+}
+
+/// When a probe is worth repeating: never while everything opens.
+fn probe_again(probe: &Probe) -> Timestamp {
+    let failures = || probe.answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
+    let transient = failures().any(|failure| failure.class == Class::Transient);
+    let pause = if transient { PROBE_AGAIN_SOON } else { PROBE_AGAIN };
+    let asked = failures().filter_map(|failure| failure.retry_after).max().unwrap_or_default();
+    match failures().next() {
+        Some(_) => probe.at + pause.max(asked),
+        None => Timestamp::MAX,
+    }
+}
+
+/// Tries the token in the Secret on the repositories: once a token, and again while one doesn't open.
+fn try_out(observed: &Observed<'_>, now: Timestamp) -> Step {
+    let (Some(record), Ok(wanted)) = (observed.held.record(), observed.wanted) else { return Step::wait(None) };
+    let mint = if record.identity == wanted.identity { observed.mint } else { observed.last_working };
+    let held = |token: &&Arc<Token>| token.fingerprint == record.fingerprint && is_usable(token.expires_at, now);
+    let Some(token) = mint.token.filter(held) else { return Step::wait(None) };
+    if wanted.repositories.is_empty() {
+        return Step::wait(None);
+    }
+    let current = probe_of(observed, &record.identity)
+        .filter(|probe| probe.fingerprint == record.fingerprint && covers(probe, &wanted.repositories));
+    match current.map(probe_again) {
+        Some(again) if again > now => Step::wait(Some(again)),
+        _ => Step::act(Action::Probe(record.identity.clone(), Arc::clone(token))),
+    }
+}
+
+/// The first action of the lines of work, or rest with a report on all of them.
+fn settle(observed: &Observed<'_>, keep: Step, change: Step, now: Timestamp, suspended: bool) -> Decision {
+    let refused = keep.failing.is_some() && keep.action.is_none() && observed.held.record().is_none();
+    let idle = suspended || refused;
+    let extra = if idle { Step::wait(None) } else { try_out(observed, now) };
+    let nudge = (!idle && !observed.nudge.is_empty()).then_some(Action::Nudge);
+    let report = Report::of(&Standing { observed, keep: keep.failing.as_ref(), change: change.failing.as_ref(), now });
+    let expiry = observed.held.record().map(|record| record.expires_at).filter(|expiry| *expiry > now);
+    let wake =
+        [keep.until, change.until, extra.until, expiry].into_iter().flatten().min().filter(|at| *at < Timestamp::MAX);
+    let action = keep.action.or(change.action).or(extra.action).or(nudge).unwrap_or(Action::Rest);
+    Decision { action, report, wake }
+}
+
+/// How long the token in the Secret lives in all: what a pause between two attempts is measured by.
+pub fn lifetime(held: &Held) -> Option<Duration> {
+    held.record().map(|record| between(record.issued_at, record.expires_at))
+}
+
+#[cfg(test)]
+mod tests;

@@ -192,10 +192,8 @@ impl fmt::Display for Identity {
 pub fn is_guid(text: &str) -> bool {
     let dashes = [8, 13, 18, 23];
     text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| match dashes.contains(&at) {
-            true => byte == b'-',
-            false => byte.is_ascii_hexdigit(),
-        })
+        && text.bytes().enumerate().all(|(at, byte)| (byte == b'-') == dashes.contains(&at))
+        && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 /// Whether `text` can be a tenant in a URL: a GUID or a domain, nothing that changes the path.

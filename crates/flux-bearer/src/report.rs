@@ -1,1 +1,284 @@
+//! What is said about a BearerToken: conditions, status fields and events, from one place, in one set of words.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::decide::{Observed, Probe};
+use crate::failure::Failure;
+use crate::resource::{BearerTokenStatus, StatusIdentity};
+use crate::schedule::{Failing, is_usable};
+use crate::secret::Record;
+
+/// Condition types.
+pub const READY: &str = "Ready";
+/// Present while a first or lost token is being obtained.
+pub const RECONCILING: &str = "Reconciling";
+/// Present while only a person's change can help.
+pub const STALLED: &str = "Stalled";
+/// Present while the Secret's token works and its successor can't be had.
+pub const REFRESH_FAILING: &str = "RefreshFailing";
+/// Whether the token opens every repository. Never part of Ready: the token is good, the right is missing.
+pub const ACCESSIBLE: &str = "Accessible";
+
+/// Longest message, in characters: enough for cause and fix, and no list grows beyond a screen.
+const MAX_MESSAGE: usize = 1024;
+
+/// What a decision has found, for the report.
+#[derive(Debug)]
+pub struct Standing<'a> {
+    /// What was observed.
+    pub observed: &'a Observed<'a>,
+    /// What keeps the Secret from being filled.
+    pub keep: Option<&'a Failing>,
+    /// What keeps the new identity from taking over.
+    pub change: Option<&'a Failing>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// A reason and a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Say {
+    /// CamelCase, from a fixed set.
+    pub reason: &'static str,
+    /// In words.
+    pub message: String,
+}
+
+/// What to say about a BearerToken.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    conditions: BTreeMap<&'static str, (bool, Say)>,
+    /// Conditions that are left as they are, because nothing new is known.
+    keep_accessible: bool,
+    expires_at: Option<Timestamp>,
+    refresh_at: Option<Timestamp>,
+    identity: Option<StatusIdentity>,
+    handled: Option<String>,
+}
+
+/// One transition that is worth an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whether somebody should look.
+    pub warning: bool,
+    /// The condition's reason.
+    pub reason: String,
+    /// The condition's message.
+    pub message: String,
+}
+
+impl Report {
+    /// What to say about a decision's findings.
+    pub fn of(standing: &Standing<'_>) -> Self {
+        let observed = standing.observed;
+        let record = observed.held.record().filter(|_| observed.rival.is_none());
+        let usable = record.filter(|record| is_usable(record.expires_at, standing.now));
+        let mut report = Self {
+            expires_at: record.map(|record| record.expires_at),
+            refresh_at: record.filter(|_| !observed.suspend).map(|record| record.refresh_at),
+            identity: record.map(|record| record.holder.clone()),
+            handled: handled(standing, record),
+            keep_accessible: true,
+            ..Self::default()
+        };
+        report.say(READY, usable.is_some(), ready(standing, record, usable));
+        report.progress(standing, usable);
+        report.access(observed, record);
+        report
+    }
+
+    fn say(&mut self, condition: &'static str, status: bool, say: Say) {
+        self.conditions.insert(condition, (status, say));
+    }
+
+    /// Reconciling, Stalled and RefreshFailing: present only while they hold.
+    fn progress(&mut self, standing: &Standing<'_>, usable: Option<&Record>) {
+        let worst = standing.keep.or(standing.change);
+        if let Some(failing) = worst.filter(|failing| failing.is_stalled()) {
+            self.say(STALLED, true, from_failure(&failing.failure));
+        } else if usable.is_none() && !standing.observed.suspend {
+            let say = worst.map_or_else(
+                || progressing(standing),
+                |failing| Say { reason: "ProgressingWithRetry", ..from_failure(&failing.failure) },
+            );
+            self.say(RECONCILING, true, say);
+        }
+        if usable.is_none() {
+            return;
+        }
+        match (standing.keep, standing.change) {
+            (Some(failing), _) => self.say(REFRESH_FAILING, true, from_failure(&failing.failure)),
+            (None, Some(failing)) => {
+                let message = format!(
+                    "the last working identity keeps the Secret filled, for the new one doesn't work: {}",
+                    failing.failure
+                );
+                self.say(REFRESH_FAILING, true, Say { reason: "NewIdentityNotWorking", message });
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn access(&mut self, observed: &Observed<'_>, record: Option<&Record>) {
+        let unsafe_repository = observed.wanted.ok().and_then(|wanted| wanted.unsafe_repository.as_ref());
+        let probe = record.and_then(|record| observed.probes.iter().find(|probe| probe.identity == record.identity));
+        let say = match (unsafe_repository, probe) {
+            (Some(failure), _) if record.is_some() => Some((false, from_failure(failure))),
+            (_, Some(probe)) => Some(opened(probe)),
+            _ => None,
+        };
+        if let Some((status, say)) = say {
+            self.keep_accessible = false;
+            self.say(ACCESSIBLE, status, say);
+        }
+    }
+
+    /// The status to store, given the stored one. It equals the stored one where nothing has changed.
+    pub fn status(&self, stored: &BearerTokenStatus, generation: i64, now: Timestamp) -> BearerTokenStatus {
+        let condition = |(kind, (status, say)): (&&'static str, &(bool, Say))| {
+            condition(stored, kind, *status, say, generation, now)
+        };
+        let mut conditions: Vec<Condition> = self.conditions.iter().map(condition).collect();
+        let accessible = stored.conditions.iter().find(|condition| condition.type_ == ACCESSIBLE);
+        conditions.extend(accessible.filter(|_| self.keep_accessible).cloned());
+        // Flux lists Ready and what qualifies it first.
+        conditions.sort_by_key(|condition| match condition.type_.as_str() {
+            READY => 0,
+            RECONCILING | STALLED => 1,
+            _ => 2,
+        });
+        BearerTokenStatus {
+            conditions,
+            expires_at: self.expires_at.map(to_seconds),
+            refresh_at: self.refresh_at.map(to_seconds),
+            identity: self.identity.clone(),
+            observed_generation: Some(generation),
+            last_handled_reconcile_at: self.handled.clone().or_else(|| stored.last_handled_reconcile_at.clone()),
+        }
+    }
+}
+
+/// The events that lead from one status to the next: one a condition that appeared, went, or has another reason.
+pub fn events(before: &BearerTokenStatus, after: &BearerTokenStatus) -> Vec<Event> {
+    let find =
+        |status: &BearerTokenStatus, kind: &str| status.conditions.iter().find(|found| found.type_ == kind).cloned();
+    let mut events = Vec::new();
+    for kind in [READY, STALLED, REFRESH_FAILING, ACCESSIBLE] {
+        let (old, new) = (find(before, kind), find(after, kind));
+        let same = |a: &Condition, b: &Condition| a.status == b.status && a.reason == b.reason;
+        match (old, new) {
+            (Some(old), Some(new)) if same(&old, &new) => {}
+            // That nothing is there yet is no news.
+            (None, Some(new)) if kind == READY && new.reason == PROGRESSING => {}
+            (_, Some(new)) => events.push(Event {
+                warning: (new.status == "True") == matches!(kind, STALLED | REFRESH_FAILING),
+                reason: new.reason,
+                message: new.message,
+            }),
+            (Some(_), None) if kind == REFRESH_FAILING => events.push(Event {
+                warning: false,
+                reason: "RefreshRecovered".into(),
+                message: "the token is being replaced on time again".into(),
+            }),
+            _ => {}
+        }
+    }
+    // Stalled repeats what Ready or RefreshFailing says.
+    events.dedup_by(|later, earlier| later.reason == earlier.reason && later.message == earlier.message);
+    events
+}
+
+const PROGRESSING: &str = "Progressing";
+
+fn ready(standing: &Standing<'_>, record: Option<&Record>, usable: Option<&Record>) -> Say {
+    let observed = standing.observed;
+    let secret = observed.secret;
+    let failing = standing.keep.or(standing.change);
+    match (usable, record, failing) {
+        (Some(record), ..) => {
+            Say { reason: "Succeeded", message: format!("Secret {secret} holds a token of {}", record.identity) }
+        }
+        (None, Some(_), failing) => {
+            let why = failing.map(|failing| format!(": {}", failing.failure)).unwrap_or_default();
+            Say { reason: "TokenExpired", message: format!("the token in Secret {secret} has expired{why}") }
+        }
+        (None, None, Some(failing)) => from_failure(&failing.failure),
+        (None, None, None) if observed.suspend => {
+            Say { reason: "Suspended", message: format!("suspended before Secret {secret} was filled") }
+        }
+        (None, None, None) => progressing(standing),
+    }
+}
+
+fn progressing(standing: &Standing<'_>) -> Say {
+    Say { reason: PROGRESSING, message: format!("Secret {} is about to be filled", standing.observed.secret) }
+}
+
+fn opened(probe: &Probe) -> (bool, Say) {
+    let refused = probe.answers.iter().find_map(|(repository, answer)| Some((repository, answer.as_ref().err()?)));
+    match refused {
+        None => {
+            let message = format!("the token opens {}", count(probe.answers.len()));
+            (true, Say { reason: "RepositoriesOpen", message })
+        }
+        Some((repository, failure)) => {
+            let say = from_failure(failure);
+            (false, Say { message: format!("{repository}: {}", say.message), ..say })
+        }
+    }
+}
+
+fn count(repositories: usize) -> String {
+    match repositories {
+        1 => "its repository".into(),
+        many => format!("all {many} repositories"),
+    }
+}
+
+fn from_failure(failure: &Failure) -> Say {
+    Say { reason: failure.reason, message: failure.to_string() }
+}
+
+/// The request that has been acted on: a token received after it, or an attempt that failed after it. Like Flux, a
+/// suspended object has handled its request by being looked at.
+fn handled(standing: &Standing<'_>, record: Option<&Record>) -> Option<String> {
+    let observed = standing.observed;
+    let request = observed.request?;
+    let received = [observed.mint.token, observed.last_working.token].into_iter().flatten();
+    let same = record.and_then(|record| received.into_iter().find(|token| token.fingerprint == record.fingerprint));
+    let issued_at = same.map(|token| token.issued_at).or(record.map(|record| record.issued_at));
+    let refreshed = issued_at.is_some_and(|at| at >= request.seen_at);
+    let failed = standing.keep.is_some_and(|failing| failing.at >= request.seen_at);
+    (observed.suspend || refreshed || failed).then(|| request.value.clone())
+}
+
+fn condition(
+    stored: &BearerTokenStatus,
+    kind: &str,
+    status: bool,
+    say: &Say,
+    generation: i64,
+    now: Timestamp,
+) -> Condition {
+    let status = if status { "True" } else { "False" };
+    let before = stored.conditions.iter().find(|condition| condition.type_ == kind && condition.status == status);
+    Condition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: say.reason.to_owned(),
+        message: say.message.chars().take(MAX_MESSAGE).collect(),
+        last_transition_time: before.map_or_else(|| to_seconds(now), |before| before.last_transition_time.clone()),
+        observed_generation: Some(generation),
+    }
+}
+
+/// Kubernetes stores times in whole seconds; anything finer would differ from what is read back.
+fn to_seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,7 @@ pub struct SecretReference {
 }
 
 /// The Secret that is kept filled.
-#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(KubeSchema, Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretSpec {
     /// Name of the Secret. Left out, the BearerToken's own name.
@@ -127,6 +127,12 @@ pub struct SecretSpec {
     #[schemars(length(min = 1, max = 2))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Set)]
     pub formats: Vec<Format>,
+}
+
+impl Default for SecretSpec {
+    fn default() -> Self {
+        Self { name: None, formats: bearer() }
+    }
 }
 
 /// Keys under which the token is written.

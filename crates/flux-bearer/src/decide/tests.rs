@@ -1,0 +1,462 @@
+use super::*;
+use crate::failure::entra;
+use crate::report::{READY, RECONCILING, REFRESH_FAILING, STALLED};
+use crate::resource::{BearerTokenStatus, StatusIdentity};
+use crate::secret::Version;
+
+const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+const HOUR: Duration = Duration::from_secs(3600);
+const UID: &str = "5d1f4f4e-0000-4000-8000-000000000001";
+
+fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}
+
+fn identity(name: &str) -> Identity {
+    Identity::WorkloadIdentity { tenant_id: "t".into(), client_id: name.into() }
+}
+
+/// Everything that an observation borrows.
+struct Given {
+    wanted: Result<Wanted, Failure>,
+    held: Held,
+    minted: Option<Arc<Token>>,
+    failing: Option<Failing>,
+    in_flight: bool,
+    last_working: Option<Arc<Token>>,
+    last_failing: Option<Failing>,
+    probes: Vec<Probe>,
+    writing: Option<Failing>,
+    corrected_at: Option<Timestamp>,
+    request: Option<Request>,
+    nudge: Vec<String>,
+    suspend: bool,
+    rival: Option<String>,
+    revoked: Option<Failure>,
+}
+
+fn given(held: Held) -> Given {
+    Given {
+        wanted: Ok(Wanted {
+            identity: identity("new"),
+            formats: vec![Format::Bearer],
+            repositories: vec![],
+            unsafe_repository: None,
+        }),
+        held,
+        minted: None,
+        failing: None,
+        in_flight: false,
+        last_working: None,
+        last_failing: None,
+        probes: vec![],
+        writing: None,
+        corrected_at: None,
+        request: None,
+        nudge: vec![],
+        suspend: false,
+        rival: None,
+        revoked: None,
+    }
+}
+
+impl Given {
+    fn observed(&self) -> Observed<'_> {
+        Observed {
+            name: "flux-system",
+            uid: UID,
+            secret: "flux-system",
+            suspend: self.suspend,
+            wanted: self.wanted.as_ref(),
+            rival: self.rival.as_deref(),
+            held: &self.held,
+            mint: Mint { token: self.minted.as_ref(), failing: self.failing.as_ref(), in_flight: self.in_flight },
+            last_working: Mint {
+                token: self.last_working.as_ref(),
+                failing: self.last_failing.as_ref(),
+                in_flight: false,
+            },
+            probes: &self.probes,
+            revoked: self.revoked.as_ref(),
+            writing: self.writing.as_ref(),
+            corrected_at: self.corrected_at,
+            request: self.request.as_ref(),
+            nudge: &self.nudge,
+            longest: HOUR,
+        }
+    }
+
+    fn decide(&self, after: Duration) -> Decision {
+        decide(&self.observed(), NOW + after)
+    }
+
+    fn does(&self, after: Duration) -> String {
+        name(&self.decide(after).action)
+    }
+
+    fn status(&self, after: Duration) -> BearerTokenStatus {
+        self.decide(after).report.status(&BearerTokenStatus::default(), 1, NOW + after)
+    }
+
+    fn condition(&self, after: Duration, kind: &str) -> Option<(String, String)> {
+        let status = self.status(after);
+        let found = status.conditions.into_iter().find(|condition| condition.type_ == kind);
+        found.map(|condition| (condition.status, condition.reason))
+    }
+}
+
+fn name(action: &Action) -> String {
+    match action {
+        Action::Rest => "rest".into(),
+        Action::Look => "look".into(),
+        Action::Mint(identity) => format!("mint {}", identity.client_id().unwrap_or_default()),
+        Action::Write(write) => format!("write {}", write.token.fingerprint),
+        Action::Probe(_, token) => format!("probe {}", token.fingerprint),
+        Action::Nudge => "nudge".into(),
+    }
+}
+
+fn says(status: &str, reason: &str) -> Option<(String, String)> {
+    Some((status.into(), reason.into()))
+}
+
+fn token(fingerprint: &str, issued: Timestamp, lifetime: Duration) -> Arc<Token> {
+    Arc::new(Token {
+        secret: "secret".into(),
+        fingerprint: fingerprint.into(),
+        issued_at: issued,
+        expires_at: issued + lifetime,
+        refresh_hint: None,
+        holder: StatusIdentity::default(),
+        verified: true,
+    })
+}
+
+/// A Secret that `client` filled at NOW with a token of this lifetime.
+fn filled(client: &str, lifetime: Duration) -> Held {
+    let expires_at = NOW + lifetime;
+    Held::Ours {
+        version: Version { uid: "u".into(), resource_version: "1".into() },
+        record: Some(Record {
+            bearer_token: "flux-system".into(),
+            generation: 1,
+            identity: identity(client),
+            holder: StatusIdentity::default(),
+            formats: vec![Format::Bearer],
+            issued_at: NOW,
+            refresh_at: schedule::refresh_at(NOW, expires_at, None, HOUR, UID),
+            expires_at,
+            fingerprint: format!("{client}-0"),
+        }),
+        drift: false,
+    }
+}
+
+fn drifted(held: Held) -> Held {
+    match held {
+        Held::Ours { version, record, .. } => Held::Ours { version, record, drift: true },
+        other => other,
+    }
+}
+
+fn failing(code: u32, since: Duration, at: Duration, retry: Duration) -> Failing {
+    Failing {
+        failure: entra::from_answer(&[code], "invalid_client", 401, None),
+        since: NOW + since,
+        at: NOW + at,
+        attempts: 3,
+        retry_at: NOW + retry,
+    }
+}
+
+fn repository() -> Repository {
+    Repository::parse("https://dev.azure.com/org/project/_git/repo").unwrap()
+}
+
+fn probe(client: &str, fingerprint: &str, at: Duration, opens: bool) -> Probe {
+    let answer = if opens { Ok(()) } else { Err(crate::failure::devops::from_answer(404, false, None)) };
+    Probe {
+        fingerprint: fingerprint.into(),
+        identity: identity(client),
+        at: NOW + at,
+        answers: vec![(repository(), answer)],
+    }
+}
+
+#[test]
+fn from_nothing_it_looks_mints_writes_and_rests() {
+    let mut world = given(Held::Unknown);
+    assert_eq!(world.does(minutes(0)), "look");
+    world.held = Held::Absent;
+    assert_eq!(world.does(minutes(0)), "mint new");
+    world.in_flight = true;
+    assert_eq!(world.does(minutes(0)), "rest");
+    assert_eq!(world.condition(minutes(0), RECONCILING), says("True", "Progressing"));
+    assert_eq!(world.condition(minutes(0), READY), says("False", "Progressing"));
+    world.in_flight = false;
+    world.minted = Some(token("new-0", NOW, HOUR));
+    assert_eq!(world.does(minutes(0)), "write new-0");
+    world.held = filled("new", HOUR);
+    assert_eq!(world.does(minutes(0)), "rest");
+    assert_eq!(world.condition(minutes(0), READY), says("True", "Succeeded"));
+}
+
+#[test]
+fn a_token_is_replaced_at_its_time_and_not_before() {
+    let world = given(filled("new", HOUR));
+    let wake = world.decide(minutes(1)).wake.unwrap();
+    assert!(wake >= NOW + minutes(24) && wake <= NOW + minutes(27), "{wake}");
+    assert_eq!(world.does(minutes(23)), "rest");
+    assert_eq!(world.does(minutes(27)), "mint new");
+}
+
+#[test]
+fn a_token_that_another_object_has_minted_is_used() {
+    let mut world = given(filled("new", HOUR));
+    world.minted = Some(token("new-1", NOW + minutes(25), HOUR));
+    assert_eq!(world.does(minutes(20)), "rest");
+    assert_eq!(world.does(minutes(28)), "write new-1");
+}
+
+#[test]
+fn the_same_token_again_is_no_write_and_no_loop() {
+    let mut world = given(filled("new", HOUR));
+    let again = Token { expires_at: NOW + HOUR, ..Arc::into_inner(token("new-0", NOW + minutes(27), HOUR)).unwrap() };
+    world.minted = Some(Arc::new(again));
+    assert_eq!(world.does(minutes(27)), "rest");
+    let wake = world.decide(minutes(27)).wake.unwrap();
+    assert!(wake >= NOW + minutes(40) && wake < NOW + minutes(42), "{wake}");
+}
+
+#[test]
+fn a_failing_refresh_keeps_the_token_and_ready() {
+    let mut world = given(filled("new", HOUR));
+    world.failing = Some(failing(90033, minutes(27), minutes(30), minutes(31)));
+    assert_eq!(world.does(minutes(30)), "rest");
+    assert_eq!(world.decide(minutes(30)).wake, Some(NOW + minutes(31)));
+    assert_eq!(world.condition(minutes(30), READY), says("True", "Succeeded"));
+    assert_eq!(world.condition(minutes(30), REFRESH_FAILING), says("True", "EntraUnavailable"));
+    assert_eq!(world.condition(minutes(30), RECONCILING), None);
+    assert_eq!(world.condition(minutes(30), STALLED), None);
+    assert_eq!(world.does(minutes(31)), "mint new");
+}
+
+#[test]
+fn ready_falls_at_the_second_of_expiry() {
+    let mut world = given(filled("new", HOUR));
+    world.failing = Some(failing(90033, minutes(27), minutes(59), minutes(61)));
+    assert_eq!(world.decide(minutes(59)).wake, Some(NOW + HOUR));
+    assert_eq!(world.condition(HOUR - Duration::from_secs(1), READY), says("True", "Succeeded"));
+    assert_eq!(world.condition(HOUR, READY), says("False", "TokenExpired"));
+    assert_eq!(world.condition(HOUR, RECONCILING), says("True", "ProgressingWithRetry"));
+    assert_eq!(world.condition(HOUR, REFRESH_FAILING), None);
+}
+
+#[test]
+fn propagation_is_stalled_after_ten_minutes_and_permanent_at_once() {
+    let mut world = given(Held::Absent);
+    world.failing = Some(failing(700_213, minutes(0), minutes(9), minutes(20)));
+    assert_eq!(world.condition(minutes(9), STALLED), None);
+    world.failing = Some(failing(700_213, minutes(0), minutes(10), minutes(20)));
+    assert_eq!(world.condition(minutes(10), STALLED), says("True", "FederatedCredentialMismatch"));
+    world.failing = Some(failing(90002, minutes(0), minutes(0), minutes(20)));
+    assert_eq!(world.condition(minutes(0), STALLED), says("True", "TenantRejected"));
+    assert_eq!(world.condition(minutes(0), RECONCILING), None);
+}
+
+#[test]
+fn a_clock_set_back_replaces_the_token() {
+    let world = given(filled("new", HOUR));
+    let decision = decide(&world.observed(), NOW - minutes(60));
+    assert_eq!(name(&decision.action), "mint new");
+}
+
+#[test]
+fn somebody_elses_change_is_taken_back_at_once_but_not_in_a_loop() {
+    let mut world = given(drifted(filled("new", HOUR)));
+    world.minted = Some(token("new-0", NOW, HOUR));
+    let Action::Write(write) = world.decide(minutes(1)).action else { panic!("no write") };
+    assert!(write.force);
+    world.corrected_at = Some(NOW + minutes(1));
+    assert_eq!(world.does(minutes(1)), "rest");
+    assert_eq!(world.decide(minutes(1)).wake, Some(NOW + minutes(1) + CORRECTION));
+    assert_eq!(world.does(minutes(1) + CORRECTION), "write new-0");
+}
+
+#[test]
+fn an_undisturbed_write_is_never_forced() {
+    let mut world = given(filled("new", HOUR));
+    world.minted = Some(token("new-1", NOW + minutes(27), HOUR));
+    let Action::Write(write) = world.decide(minutes(28)).action else { panic!("no write") };
+    assert!(!write.force && !write.revives);
+}
+
+#[test]
+fn a_foreign_secret_and_an_older_rival_are_left_alone() {
+    let foreign = given(Held::Foreign { owner: "flux".into() });
+    assert_eq!(foreign.does(minutes(0)), "rest");
+    assert_eq!(foreign.condition(minutes(0), STALLED), says("True", "SecretNotOwned"));
+    let mut second = given(filled("new", HOUR));
+    second.rival = Some("older".into());
+    assert_eq!(second.does(minutes(50)), "rest");
+    assert_eq!(second.condition(minutes(0), READY), says("False", "SecretConflict"));
+}
+
+#[test]
+fn suspended_neither_mints_nor_writes_and_still_expires() {
+    let mut world = given(drifted(filled("new", HOUR)));
+    world.suspend = true;
+    assert_eq!(world.does(minutes(50)), "rest");
+    assert_eq!(world.decide(minutes(50)).wake, Some(NOW + HOUR));
+    assert_eq!(world.condition(minutes(50), READY), says("True", "Succeeded"));
+    assert_eq!(world.condition(HOUR, READY), says("False", "TokenExpired"));
+    assert_eq!(world.condition(HOUR, RECONCILING), None);
+}
+
+#[test]
+fn a_requested_refresh_is_made_and_answered() {
+    let mut world = given(filled("new", HOUR));
+    world.minted = Some(token("new-0", NOW, HOUR));
+    world.request = Some(Request { value: "now!".into(), seen_at: NOW + minutes(5) });
+    assert_eq!(world.does(minutes(5)), "mint new");
+    assert_eq!(world.status(minutes(5)).last_handled_reconcile_at, None);
+    world.minted = Some(token("new-1", NOW + minutes(5), HOUR));
+    assert_eq!(world.does(minutes(5)), "write new-1");
+    let mut after = given(filled("new", HOUR));
+    after.request = Some(Request { value: "now!".into(), seen_at: NOW });
+    assert_eq!(after.status(minutes(5)).last_handled_reconcile_at.as_deref(), Some("now!"));
+}
+
+#[test]
+fn a_request_cuts_a_pause_short_but_not_a_retry_after() {
+    let mut world = given(filled("new", HOUR));
+    world.failing = Some(failing(90002, minutes(0), minutes(1), minutes(6)));
+    world.request = Some(Request { value: "v".into(), seen_at: NOW + minutes(2) });
+    assert_eq!(world.does(minutes(2)), "mint new");
+    let throttled = entra::from_status(429, Some(minutes(4)));
+    world.failing = Some(Failing { failure: throttled, ..failing(90055, minutes(0), minutes(1), minutes(5)) });
+    assert_eq!(world.does(minutes(2)), "rest");
+}
+
+#[test]
+fn a_new_identity_that_fails_leaves_the_last_working_one_renewing() {
+    let mut world = given(filled("old", HOUR));
+    world.failing = Some(failing(700_016, minutes(0), minutes(20), minutes(21)));
+    assert_eq!(world.does(minutes(20)), "rest");
+    assert_eq!(world.condition(minutes(20), READY), says("True", "Succeeded"));
+    assert_eq!(world.condition(minutes(20), REFRESH_FAILING), says("True", "NewIdentityNotWorking"));
+    world.failing = Some(failing(700_016, minutes(0), minutes(27), minutes(28)));
+    assert_eq!(world.does(minutes(27)), "mint old");
+    world.last_working = Some(token("old-1", NOW + minutes(27), HOUR));
+    assert_eq!(world.does(minutes(27)), "write old-1");
+}
+
+#[test]
+fn a_new_identity_takes_over_once_it_opens_what_the_old_one_opened() {
+    let mut world = given(filled("old", HOUR));
+    world.wanted.as_mut().unwrap().repositories = vec![repository()];
+    assert_eq!(world.does(minutes(1)), "mint new");
+    world.minted = Some(token("new-0", NOW + minutes(1), HOUR));
+    assert_eq!(world.does(minutes(1)), "probe new-0");
+    world.probes = vec![probe("new", "new-0", minutes(1), false)];
+    assert_eq!(world.does(minutes(1)), "mint old", "after a restart nobody knows what the old one opened");
+    world.last_working = Some(token("old-1", NOW + minutes(1), HOUR));
+    assert_eq!(world.does(minutes(1)), "probe old-1");
+    world.probes.push(probe("old", "old-1", minutes(1), true));
+    assert_eq!(world.does(minutes(2)), "rest");
+    assert_eq!(world.condition(minutes(2), REFRESH_FAILING), says("True", "NewIdentityNotWorking"));
+    assert_eq!(world.does(minutes(7)), "probe new-0");
+    world.probes = vec![probe("new", "new-0", minutes(7), true), probe("old", "old-1", minutes(1), true)];
+    assert_eq!(world.does(minutes(7)), "write new-0");
+}
+
+#[test]
+fn a_new_identity_need_not_open_what_the_old_one_did_not_open() {
+    let mut world = given(filled("old", HOUR));
+    world.wanted.as_mut().unwrap().repositories = vec![repository()];
+    world.minted = Some(token("new-0", NOW + minutes(1), HOUR));
+    world.probes = vec![probe("new", "new-0", minutes(1), false), probe("old", "old-0", minutes(0), false)];
+    assert_eq!(world.does(minutes(1)), "write new-0");
+}
+
+#[test]
+fn once_the_old_token_is_dead_the_new_one_is_written_whatever_it_opens() {
+    let mut world = given(filled("old", HOUR));
+    world.wanted.as_mut().unwrap().repositories = vec![repository()];
+    world.last_failing = Some(failing(90033, minutes(27), minutes(60), minutes(62)));
+    world.minted = Some(token("new-1", NOW + minutes(57), HOUR));
+    world.probes = vec![probe("new", "new-1", minutes(57), false), probe("old", "old-0", minutes(0), true)];
+    assert_eq!(world.does(minutes(59)), "rest");
+    assert_eq!(world.does(minutes(61)), "write new-1");
+}
+
+#[test]
+fn a_spec_that_turned_bad_does_not_lock_flux_out() {
+    let mut world = given(filled("old", HOUR));
+    world.wanted = Err(Repository::parse("ssh://x").unwrap_err());
+    assert_eq!(world.does(minutes(1)), "rest");
+    assert_eq!(world.condition(minutes(1), READY), says("True", "Succeeded"));
+    assert_eq!(world.condition(minutes(1), STALLED), says("True", "InvalidRepository"));
+    assert_eq!(world.does(minutes(27)), "mint old");
+}
+
+#[test]
+fn a_spec_that_is_bad_from_the_start_writes_nothing() {
+    let mut world = given(Held::Absent);
+    world.wanted = Err(Repository::parse("ssh://x").unwrap_err());
+    world.minted = Some(token("new-0", NOW, HOUR));
+    assert_eq!(world.does(minutes(1)), "rest");
+    assert_eq!(world.condition(minutes(1), READY), says("False", "InvalidRepository"));
+}
+
+#[test]
+fn an_unsafe_repository_stops_the_first_write_but_no_renewal() {
+    let unsafe_repository = Some(Repository::parse("https://evil.example/o/p/_git/r").unwrap_err());
+    let mut world = given(Held::Absent);
+    world.wanted.as_mut().unwrap().unsafe_repository = unsafe_repository.clone();
+    world.minted = Some(token("new-0", NOW, HOUR));
+    assert_eq!(world.does(minutes(1)), "rest");
+    let mut later = given(filled("new", HOUR));
+    later.wanted.as_mut().unwrap().unsafe_repository = unsafe_repository;
+    assert_eq!(later.does(minutes(27)), "mint new");
+    assert_eq!(later.condition(minutes(1), crate::report::ACCESSIBLE), says("False", "InvalidRepository"));
+}
+
+#[test]
+fn a_revoked_grant_ends_the_last_working_identity() {
+    let mut world = given(filled("old", HOUR));
+    world.wanted = Err(Repository::parse("ssh://x").unwrap_err());
+    world.revoked = Some(Repository::parse("ssh://x").unwrap_err());
+    assert_eq!(world.does(minutes(30)), "rest");
+}
+
+#[test]
+fn a_failed_write_is_repeated_after_its_pause() {
+    let mut world = given(filled("new", HOUR));
+    world.minted = Some(token("new-1", NOW + minutes(27), HOUR));
+    world.writing = Some(failing(90033, minutes(27), minutes(28), minutes(29)));
+    assert_eq!(world.does(minutes(28)), "rest");
+    assert_eq!(world.condition(minutes(28), REFRESH_FAILING), says("True", "EntraUnavailable"));
+    assert_eq!(world.does(minutes(29)), "write new-1");
+}
+
+#[test]
+fn each_token_is_tried_out_once_and_again_while_it_does_not_open() {
+    let mut world = given(filled("new", HOUR));
+    world.wanted.as_mut().unwrap().repositories = vec![repository()];
+    world.minted = Some(token("new-0", NOW, HOUR));
+    assert_eq!(world.does(minutes(1)), "probe new-0");
+    world.probes = vec![probe("new", "new-0", minutes(1), true)];
+    assert_eq!(world.does(minutes(20)), "rest");
+    world.probes = vec![probe("new", "new-0", minutes(1), false)];
+    assert_eq!(world.does(minutes(5)), "rest");
+    assert_eq!(world.does(minutes(6)), "probe new-0");
+    assert_eq!(world.condition(minutes(5), READY), says("True", "Succeeded"), "Accessible never changes Ready");
+}
+
+#[test]
+fn other_keys_are_written_at_once() {
+    let mut world = given(filled("new", HOUR));
+    world.wanted.as_mut().unwrap().formats = vec![Format::Basic];
+    assert_eq!(world.does(minutes(1)), "mint new");
+}

@@ -1,0 +1,64 @@
+use super::*;
+
+const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+fn stored(conditions: &[(&str, &str, &str)]) -> BearerTokenStatus {
+    let condition = |(kind, status, reason): &(&str, &str, &str)| Condition {
+        type_: (*kind).into(),
+        status: (*status).into(),
+        reason: (*reason).into(),
+        message: "m".into(),
+        last_transition_time: Time(NOW),
+        observed_generation: Some(1),
+    };
+    BearerTokenStatus { conditions: conditions.iter().map(condition).collect(), ..BearerTokenStatus::default() }
+}
+
+fn report(reason: &'static str, message: &str) -> Report {
+    let mut report = Report::default();
+    report.say(READY, true, Say { reason, message: message.into() });
+    report
+}
+
+#[test]
+fn a_transition_time_moves_only_with_the_status() {
+    let later = NOW + std::time::Duration::from_secs(60);
+    let same = report("Other", "m").status(&stored(&[(READY, "True", "Succeeded")]), 1, later);
+    assert_eq!(same.conditions[0].last_transition_time, Time(NOW));
+    let moved = report("Succeeded", "m").status(&stored(&[(READY, "False", "TokenExpired")]), 1, later);
+    assert_eq!(moved.conditions[0].last_transition_time, Time(later));
+}
+
+#[test]
+fn an_unchanged_report_is_an_unchanged_status() {
+    let first = report("Succeeded", "m").status(&BearerTokenStatus::default(), 1, NOW);
+    let second = report("Succeeded", "m").status(&first, 1, NOW + std::time::Duration::from_secs(9));
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_message_has_an_end() {
+    let status = report("Succeeded", &"x".repeat(5000)).status(&BearerTokenStatus::default(), 1, NOW);
+    assert_eq!(status.conditions[0].message.len(), MAX_MESSAGE);
+}
+
+#[test]
+fn only_transitions_are_events() {
+    let ready = &[(READY, "True", "Succeeded")][..];
+    let failing = &[(READY, "True", "Succeeded"), (REFRESH_FAILING, "True", "EntraUnavailable")][..];
+    let stalled = &[(READY, "False", "TenantRejected"), (STALLED, "True", "TenantRejected")][..];
+    let cases: &[(&[(&str, &str, &str)], &[(&str, &str, &str)], &[(&str, bool)])] = &[
+        (&[], &[(READY, "False", "Progressing")], &[]),
+        (&[], ready, &[("Succeeded", false)]),
+        (ready, ready, &[]),
+        (ready, failing, &[("EntraUnavailable", true)]),
+        (failing, failing, &[]),
+        (failing, ready, &[("RefreshRecovered", false)]),
+        (ready, stalled, &[("TenantRejected", true)]),
+    ];
+    for (before, after, expected) in cases {
+        let found = events(&stored(before), &stored(after));
+        let found: Vec<(&str, bool)> = found.iter().map(|event| (event.reason.as_str(), event.warning)).collect();
+        assert_eq!(&found, expected, "{before:?} -> {after:?}");
+    }
+}
