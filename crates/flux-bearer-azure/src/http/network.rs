@@ -1,0 +1,168 @@
+//! How requests reach the real network: names, proxies and trust.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::TryFutureExt;
+use futures::future::BoxFuture;
+use http::Uri;
+use http::uri::Scheme;
+use hyper::rt::{Read, Write};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::client::legacy::{Builder, Client};
+use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls_platform_verifier::Verifier;
+use tower::Service;
+
+use super::{BoxError, Http};
+
+/// How long a TCP connection may take. A route that works needs well under a second.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same for IMDS, which is in the machine itself; Azure's own libraries wait as long.
+const LINK_LOCAL_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an unused connection is kept: enough for a burst of refreshes, short of the minutes after which load
+/// balancers forget connections without a word.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many unused connections are kept to one host.
+const MAX_IDLE: usize = 4;
+
+/// Room for an answer's head and what is read ahead of its body, in bytes. hyper's own limit is 400 KiB.
+const MAX_BUFFER: usize = 64 * 1024;
+
+/// Longest file of extra CA certificates, in bytes: a slow parse of a huge one must not stop the start.
+const MAX_CA_BYTES: usize = 256 * 1024;
+
+/// What the operator says about the network. It may hold a proxy's password, so it has no `Debug`.
+#[derive(Clone, Default)]
+pub struct Network {
+    /// The proxy for every request, as in `HTTPS_PROXY`: `http://[user:password@]host:port`.
+    pub https_proxy: Option<String>,
+    /// Hosts that are reached without it, as in `NO_PROXY`.
+    pub no_proxy: Option<String>,
+    /// CA certificates in PEM that are trusted beside the system's.
+    pub extra_ca_pem: Option<Vec<u8>>,
+}
+
+/// Why the network can't be used as it is set. Neither a proxy's password nor a file's content is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The proxy is no URL of an HTTP proxy.
+    #[error("HTTPS_PROXY is not http://[user:password@]host:port")]
+    Proxy,
+    /// The CA file has no certificate, one that can't be read, or too many bytes.
+    #[error("the CA file is not a list of certificates in PEM of at most 256 KiB")]
+    Ca,
+    /// No root is trusted, or an extra one can't be.
+    #[error("no TLS without trusted roots: mount a CA bundle, or check the CA file")]
+    Roots(#[source] rustls::Error),
+}
+
+pub(super) fn client(settings: &Network) -> Result<Http, NetworkError> {
+    let route = Route { connector: tcp(CONNECT_TIMEOUT), proxies: Arc::new(proxies(settings)?) };
+    let https: HttpsConnector<_> =
+        HttpsConnectorBuilder::new().with_tls_config(tls(settings)?).https_only().enable_http1().wrap_connector(route);
+    Ok(pooled(https))
+}
+
+pub(super) fn link_local() -> Http {
+    pooled(tcp(LINK_LOCAL_CONNECT_TIMEOUT))
+}
+
+fn pooled<C>(connector: C) -> Http
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
+    let builder: Builder = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(MAX_IDLE)
+        .http1_max_buf_size(MAX_BUFFER)
+        .to_owned();
+    Http::new(builder.build(connector))
+}
+
+fn tcp(timeout: Duration) -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    // TLS is put around the connection, so https is not this connector's to refuse.
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(timeout));
+    connector.set_nodelay(true);
+    connector
+}
+
+/// TLS 1.2 or 1.3, trusting the system's roots and the extra ones.
+fn tls(settings: &Network) -> Result<ClientConfig, NetworkError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let extra = certificates(settings.extra_ca_pem.as_deref())?;
+    let verifier = Verifier::new_with_extra_roots(extra, provider.clone()).map_err(NetworkError::Roots)?;
+    let versions = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(NetworkError::Roots)?;
+    // "dangerous" names the door, not what goes through it: the verifier is the platform's own.
+    Ok(versions.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+}
+
+fn certificates(pem: Option<&[u8]>) -> Result<Vec<CertificateDer<'static>>, NetworkError> {
+    let Some(pem) = pem else { return Ok(Vec::new()) };
+    if pem.len() > MAX_CA_BYTES {
+        return Err(NetworkError::Ca);
+    }
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    read.ok().filter(|certificates| !certificates.is_empty()).ok_or(NetworkError::Ca)
+}
+
+/// The proxies as set. A value that can't be read is an error: the matcher would silently go past the proxy.
+fn proxies(settings: &Network) -> Result<Matcher, NetworkError> {
+    let Some(proxy) = settings.https_proxy.as_deref().filter(|proxy| !proxy.is_empty()) else {
+        return Ok(Matcher::builder().build());
+    };
+    let anywhere = Matcher::builder().https(proxy).build().intercept(&Uri::from_static("https://dev.azure.com"));
+    if anywhere.is_none_or(|proxy| proxy.uri().scheme() != Some(&Scheme::HTTP)) {
+        return Err(NetworkError::Proxy);
+    }
+    Ok(Matcher::builder().https(proxy).no(settings.no_proxy.clone().unwrap_or_default()).build())
+}
+
+/// A connector that goes through the proxy that `proxies` names for the host, or straight there.
+#[derive(Clone)]
+struct Route<C> {
+    connector: C,
+    proxies: Arc<Matcher>,
+}
+
+impl<C> Service<Uri> for Route<C>
+where
+    C: Service<Uri> + Clone,
+    C::Response: Read + Write + Unpin + Send + 'static,
+    C::Error: Into<BoxError> + 'static,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<C::Response, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.connector.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        let Some(proxy) = self.proxies.intercept(&destination) else {
+            return Box::pin(self.connector.call(destination).map_err(Into::into));
+        };
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), self.connector.clone());
+        if let Some(password) = proxy.basic_auth() {
+            tunnel = tunnel.with_auth(password.clone());
+        }
+        Box::pin(tunnel.call(destination).map_err(Into::into))
+    }
+}

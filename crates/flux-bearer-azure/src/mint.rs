@@ -1,0 +1,64 @@
+//! Getting a token: picks the way that the identity asks for.
+
+use std::sync::Arc;
+
+use flux_bearer::failure::{Class, Failure};
+use flux_bearer::identity::Identity;
+use flux_bearer::token::Grant;
+use secrecy::SecretString;
+
+use crate::entra::{self, Authority};
+use crate::http::Http;
+use crate::imds::Imds;
+use crate::workload::Assertion;
+use crate::{secret, workload};
+
+/// Everything that hands out tokens. Clones share connections and the limits of IMDS.
+#[derive(Clone)]
+pub struct Azure {
+    entra: Http,
+    imds: Imds,
+    authority: Authority,
+}
+
+/// What proves an identity, beside the identity itself.
+#[derive(Clone)]
+pub enum Credential {
+    /// A service account token, for [`Identity::WorkloadIdentity`].
+    Assertion(Arc<dyn Assertion>),
+    /// A client secret, for [`Identity::ClientSecret`].
+    ClientSecret(SecretString),
+    /// Nothing, for [`Identity::ManagedIdentity`]: the machine is the proof.
+    None,
+}
+
+impl Azure {
+    /// Entra ID through `entra`, and IMDS through `imds`, which must not lead through a proxy.
+    pub fn new(entra: Http, imds: Http, authority: Authority) -> Self {
+        Self { entra, imds: Imds::new(imds), authority }
+    }
+
+    /// A new token for `identity`. One request for Entra ID, as many as IMDS documents for IMDS.
+    ///
+    /// # Errors
+    /// Why there is none, and when to try again: see [`Failure::class`].
+    pub async fn mint(&self, identity: &Identity, credential: Credential) -> Result<Grant, Failure> {
+        let (tenant_id, form) = match (identity, credential) {
+            (Identity::ManagedIdentity { selector }, Credential::None) => return self.imds.mint(selector).await,
+            (Identity::WorkloadIdentity { tenant_id, client_id }, Credential::Assertion(assertion)) => {
+                (tenant_id, workload::form(client_id, assertion.as_ref()).await?)
+            }
+            (Identity::ClientSecret { tenant_id, client_id, .. }, Credential::ClientSecret(secret)) => {
+                (tenant_id, secret::form(client_id, &secret)?)
+            }
+            _ => return Err(mismatch(identity)),
+        };
+        entra::mint(&self.entra, &self.authority, tenant_id, form).await
+    }
+}
+
+fn mismatch(identity: &Identity) -> Failure {
+    let cause = format!("{identity} came with a credential of another kind");
+    let fix = "This is a fault of flux-bearer: report it";
+    Failure::new("InvalidIdentity", Class::Permanent, "CredentialMismatch", cause, fix)
+}

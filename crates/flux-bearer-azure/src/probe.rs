@@ -1,0 +1,90 @@
+//! Whether a token opens a repository: asks what Git asks first.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use flux_bearer::failure::{Failure, devops};
+use flux_bearer::repository::Repository;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::http::headers::{retry_after, text};
+use crate::http::{AGENT, Http, unsendable};
+
+/// How long the opening of the answer may take. A repository with a hundred thousand refs keeps Azure DevOps busy for
+/// some seconds before the first byte.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How much of the answer is read, in bytes. The advertisement of a big repository has megabytes, and its first line
+/// says all there is to know.
+pub const OPENING: usize = 512;
+
+const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
+const SERVICE: &[u8] = b"# service=git-upload-pack";
+
+/// Asks Azure DevOps for the branches of `repository` with `token`. Succeeds only when a Git server answers.
+///
+/// # Errors
+/// What the answer means by [`flux_bearer::failure::devops`], or what kept it from arriving.
+pub async fn probe(http: &Http, repository: &Repository, token: &SecretString) -> Result<(), Failure> {
+    let answer = http.opening(request(repository, token)?, DEADLINE, OPENING).await;
+    let answer = answer.map_err(|unreachable| unreachable.failure("AzureDevOpsUnavailable", "Azure DevOps"))?;
+    if is_advertisement(&answer) { Ok(()) } else { Err(refusal(&answer)) }
+}
+
+/// The request that Git sends first. `X-TFS-FedAuthRedirect: Suppress` asks for a 401 instead of the sign-in page.
+///
+/// # Errors
+/// A token that no header takes.
+pub fn request(repository: &Repository, token: &SecretString) -> Result<Request<Full<Bytes>>, Failure> {
+    let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+    let mut bearer = bearer.map_err(|_| unsendable())?;
+    bearer.set_sensitive(true);
+    Request::get(repository.info_refs())
+        .header(AUTHORIZATION, bearer)
+        .header(USER_AGENT, AGENT)
+        .header("X-TFS-FedAuthRedirect", "Suppress")
+        .body(Full::default())
+        .map_err(|_| unsendable())
+}
+
+fn is_advertisement(answer: &Response<Bytes>) -> bool {
+    answer.status() == StatusCode::OK
+        && media_type(answer) == ADVERTISEMENT
+        && first_line(answer.body()).is_some_and(|line| line.trim_ascii_end() == SERVICE)
+}
+
+fn refusal(answer: &Response<Bytes>) -> Failure {
+    // A page is a page under any name: proxies and sign-in services mislabel theirs.
+    let html = media_type(answer) == "text/html" || answer.body().trim_ascii_start().starts_with(b"<");
+    let failure = devops::from_answer(answer.status().as_u16(), html, retry_after(answer.headers()));
+    failure.trace(text(answer.headers(), "activityid"))
+}
+
+fn media_type(answer: &Response<Bytes>) -> String {
+    let value = text(answer.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// The payload of the first pkt-line: four hex digits of its length, themselves included, then that many bytes.
+fn first_line(bytes: &[u8]) -> Option<&[u8]> {
+    let digits = std::str::from_utf8(bytes.get(..4)?).ok()?;
+    bytes.get(4..usize::from_str_radix(digits, 16).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_line_is_cut_by_its_length() {
+        assert_eq!(first_line(b"001e# service=git-upload-pack\n0000"), Some(&b"# service=git-upload-pack\n"[..]));
+        for odd in [&b""[..], b"001", b"0000", b"0003", b"zzzz", b"+01e# s", b"001e# service=git", b"\xff\xff\xff\xff"]
+        {
+            assert_eq!(first_line(odd), None, "{odd:?}");
+        }
+        assert_eq!(first_line(b"0004"), Some(&b""[..]));
+    }
+}

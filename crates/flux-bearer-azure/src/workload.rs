@@ -1,0 +1,53 @@
+//! Workload identity: a service account token of Kubernetes proves the client.
+
+use flux_bearer::failure::{Class, Failure};
+use futures::future::BoxFuture;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::entra::Form;
+
+/// Longest service account token that is sent, in bytes. Real ones have 1 to 2 KiB.
+pub const MAX_ASSERTION_BYTES: usize = 16 * 1024;
+
+/// Where the service account token comes from: a projected file or the TokenRequest API.
+///
+/// It is read anew for every mint, because the kubelet replaces the file long before the process ends.
+pub trait Assertion: Send + Sync {
+    /// The service account token as it is now.
+    ///
+    /// # Errors
+    /// What keeps it from being read, in words that may be shown.
+    fn read<'a>(&'a self) -> BoxFuture<'a, Result<SecretString, Failure>>;
+}
+
+/// The form that signs in as `client_id` with the service account token that `assertion` reads now.
+///
+/// # Errors
+/// A token that can't be read, is empty, or is no token: nothing is worth sending then.
+pub async fn form(client_id: &str, assertion: &dyn Assertion) -> Result<Form, Failure> {
+    let token = assertion.read().await?;
+    let proof = [
+        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+        ("client_assertion", check(token.expose_secret())?),
+    ];
+    Ok(Form::new(client_id, &proof))
+}
+
+fn check(text: &str) -> Result<&str, Failure> {
+    let cause = match text.trim() {
+        "" => "the projected service account token is empty",
+        long if long.len() > MAX_ASSERTION_BYTES => "the projected service account token is longer than 16 KiB",
+        odd if !odd.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            "the projected service account token holds blanks or control characters"
+        }
+        token => return Ok(token),
+    };
+    // Reread: the kubelet may be at work on the file; if not, only a change of the pod helps.
+    Err(Failure::new(
+        "ServiceAccountTokenUnusable",
+        Class::Reread,
+        "ServiceAccountTokenUnusable",
+        cause,
+        "Mount a serviceAccountToken volume with audience api://AzureADTokenExchange, and let AZURE_FEDERATED_TOKEN_FILE name its file",
+    ))
+}
