@@ -317,7 +317,7 @@ fn write(observed: &Observed<'_>, identity: &Identity, formats: &[Format], token
         identity: identity.clone(),
         formats: formats.to_vec(),
         refresh_at: refresh_at(observed, token),
-        force: matches!(observed.held, Held::Ours { drift: true, .. }),
+        force: matches!(observed.held, Held::Ours { drift, shared, .. } if *drift || *shared),
         revives: observed.held.record().is_none_or(|record| !is_usable(record.expires_at, now)),
     }))
 }

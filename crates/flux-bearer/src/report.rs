@@ -94,7 +94,7 @@ impl Report {
         self.conditions.insert(condition, (status, say));
     }
 
-    /// Reconciling, Stalled and RefreshFailing: present only while they hold.
+    /// Reconciling, Stalled and `RefreshFailing`: present only while they hold.
     fn progress(&mut self, standing: &Standing<'_>, usable: Option<&Record>) {
         let worst = standing.keep.or(standing.change);
         if let Some(failing) = worst.filter(|failing| failing.is_stalled()) {

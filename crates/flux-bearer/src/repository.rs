@@ -87,7 +87,7 @@ pub fn is_azure_devops(host: &str) -> bool {
 
 /// `[/org][/DefaultCollection][/project]/_git/repo`, each part once, none of them a way up.
 fn check_path(url: &Url) -> Result<(), Failure> {
-    let decode = |part: &str| percent_decode_str(part).decode_utf8().map(|text| text.into_owned()).ok();
+    let decode = |part: &str| percent_decode_str(part).decode_utf8().map(std::borrow::Cow::into_owned).ok();
     let parts: Option<Vec<String>> = url.path().trim_matches('/').split('/').map(decode).collect();
     let parts = parts.ok_or_else(|| invalid("the repository URL holds bytes that are no text"))?;
     if parts

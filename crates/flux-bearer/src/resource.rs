@@ -1,6 +1,6 @@
 //! The `BearerToken` as Kubernetes stores it: spec, status and the rules that the API server checks.
 
-#![allow(unreachable_pub, reason = "KubeSchema repeats each type inside a function")]
+#![allow(unreachable_pub, clippy::struct_field_names, reason = "KubeSchema repeats each type inside a function")]
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceSubresourceStatus, CustomResourceSubresources, JSON, JSONSchemaProps,
@@ -152,7 +152,7 @@ fn bearer() -> Vec<Format> {
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BearerTokenStatus {
-    /// Ready, and while they hold: Reconciling, Stalled, RefreshFailing; Accessible once a repository was probed.
+    /// Ready, and while they hold: Reconciling, Stalled, `RefreshFailing`; Accessible once a repository was probed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,

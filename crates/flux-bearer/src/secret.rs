@@ -71,9 +71,11 @@ pub enum Held {
         /// What a write is pinned to.
         version: Version,
         /// What it remembers, unless that can't be read.
-        record: Option<Record>,
-        /// Whether somebody else has changed what we wrote: then the next write takes it back.
+        record: Option<Box<Record>>,
+        /// Whether somebody else has changed what we wrote: then it is taken back at once.
         drift: bool,
+        /// Whether somebody else owns a key of ours as well: then the next write takes it from them.
+        shared: bool,
     },
     /// It belongs to somebody else and is left alone.
     Foreign {
@@ -95,14 +97,19 @@ impl Held {
                 Self::Foreign { owner: format!("BearerToken {other}") }
             }
             (None, None) => Self::Foreign { owner: owner(metadata) },
-            _ => Self::Ours { drift: drifted(record.as_ref(), ours), version: version(metadata), record },
+            _ => Self::Ours {
+                drift: drifted(record.as_ref(), ours),
+                shared: shared(metadata, record.as_ref()),
+                version: version(metadata),
+                record: record.map(Box::new),
+            },
         }
     }
 
     /// What the Secret remembers, where it is ours.
     pub fn record(&self) -> Option<&Record> {
         match self {
-            Self::Ours { record, .. } => record.as_ref(),
+            Self::Ours { record, .. } => record.as_deref(),
             _ => None,
         }
     }
@@ -210,6 +217,17 @@ fn drifted(record: Option<&Record>, ours: Option<&ManagedFieldsEntry>) -> bool {
     !(keys_owned && owns(["f:metadata", "f:annotations", &annotation]))
 }
 
+/// Whether a manager that is no BearerToken owns a key of ours, which makes an unforced apply fail.
+fn shared(metadata: &ObjectMeta, record: Option<&Record>) -> bool {
+    let ours = record.map(|record| keys(&record.formats)).unwrap_or_default();
+    let prefix = format!("{NAME}/");
+    let foreign = |entry: &&ManagedFieldsEntry| entry.manager.as_deref().is_none_or(|name| !name.starts_with(&prefix));
+    metadata.managed_fields.iter().flatten().filter(foreign).any(|entry| {
+        let data = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:data"));
+        ours.iter().any(|key| data.is_some_and(|data| data.get(format!("f:{key}")).is_some()))
+    })
+}
+
 /// Whom the Secret belongs to, as far as its managed fields tell.
 fn owner(metadata: &ObjectMeta) -> String {
     let managers = metadata.managed_fields.iter().flatten();
@@ -289,6 +307,17 @@ mod tests {
         let lost = serde_json::json!({"f:metadata": {"f:annotations": {"f:flux-bearer.dev/token": {}}}});
         let edited = vec![entry("flux-bearer/flux-system", lost), entry("kubectl-edit", ours())];
         assert_eq!(drift(&read(&metadata(Some(&a_record()), edited))), Some(true));
+    }
+
+    #[test]
+    fn a_key_that_somebody_else_owns_too_is_taken_with_the_next_write_only() {
+        let shared = |managers| match read(&metadata(Some(&a_record()), managers)) {
+            Held::Ours { shared, drift, .. } => (shared, drift),
+            other => panic!("{other:?}"),
+        };
+        let both = |other: &str| vec![entry("flux-bearer/flux-system", ours()), entry(other, ours())];
+        assert_eq!(shared(both("kubectl")), (true, false));
+        assert_eq!(shared(both("flux-bearer/other")), (false, false));
     }
 
     #[test]

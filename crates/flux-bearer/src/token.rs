@@ -177,7 +177,8 @@ fn holder(claims: Option<&Value>, identity: &Identity) -> StatusIdentity {
 
 fn fingerprint(token: &str) -> String {
     let hash = digest::digest(&digest::SHA256, token.as_bytes());
-    hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let first = hash.as_ref().iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    format!("{first:016x}")
 }
 
 #[cfg(test)]

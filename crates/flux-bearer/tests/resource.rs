@@ -1,5 +1,7 @@
 //! The BearerToken as the API server sees it: its schema, its CEL rules, and the shipped definition.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
+
 use flux_bearer::resource::{BearerToken, Format, IdentityKind, IdentitySpec, definition};
 use serde_json::{Value, json};
 

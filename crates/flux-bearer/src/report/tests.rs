@@ -44,10 +44,11 @@ fn a_message_has_an_end() {
 
 #[test]
 fn only_transitions_are_events() {
-    let ready = &[(READY, "True", "Succeeded")][..];
-    let failing = &[(READY, "True", "Succeeded"), (REFRESH_FAILING, "True", "EntraUnavailable")][..];
-    let stalled = &[(READY, "False", "TenantRejected"), (STALLED, "True", "TenantRejected")][..];
-    let cases: &[(&[(&str, &str, &str)], &[(&str, &str, &str)], &[(&str, bool)])] = &[
+    type Conditions = &'static [(&'static str, &'static str, &'static str)];
+    let ready: Conditions = &[(READY, "True", "Succeeded")];
+    let failing: Conditions = &[(READY, "True", "Succeeded"), (REFRESH_FAILING, "True", "EntraUnavailable")];
+    let stalled: Conditions = &[(READY, "False", "TenantRejected"), (STALLED, "True", "TenantRejected")];
+    let cases: &[(Conditions, Conditions, &[(&str, bool)])] = &[
         (&[], &[(READY, "False", "Progressing")], &[]),
         (&[], ready, &[("Succeeded", false)]),
         (ready, ready, &[]),

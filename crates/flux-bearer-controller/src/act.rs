@@ -1,0 +1,305 @@
+//! Does what was decided: looks, mints, writes, probes, nudges, and reports once there is nothing left to do.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use flux_bearer::decide::{Action, Decision, Probe, Write, lifetime};
+use flux_bearer::failure::Failure;
+use flux_bearer::identity::Identity;
+use flux_bearer::report::{self, Report};
+use flux_bearer::resource::BearerTokenStatus;
+use flux_bearer::schedule::{Failing, is_usable};
+use flux_bearer::secret::{Held, Record, Version, field_manager, manifest};
+use flux_bearer::token::Token;
+use flux_bearer_azure::http::Http;
+use flux_bearer_azure::probe::probe;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::events;
+use crate::index::{Index, Key};
+use crate::kubernetes::Kubernetes;
+use crate::lease::Leadership;
+use crate::lock;
+use crate::metrics::Metrics;
+use crate::mints::Mints;
+use crate::observe::{decide_about, identities};
+use crate::queue::Queue;
+
+/// Steps that one BearerToken may take in a row. From nothing to filled takes five; more means that something is contested.
+const MAX_STEPS: usize = 16;
+
+/// Longest pause between two writes that fail by themselves: the token waits in memory, and an API server that is back
+/// should have it at once. A sixtieth of this is the cap of the backoff.
+const WRITE_BACKOFF: Duration = Duration::from_secs(300);
+
+/// When a status that could not be written is tried again.
+const STATUS_AGAIN: Duration = Duration::from_secs(5);
+
+/// Everything that the loop works with.
+pub struct Loop {
+    /// What is known.
+    pub index: Mutex<Index>,
+    /// What is due.
+    pub queue: Arc<Queue>,
+    /// The tokens.
+    pub mints: Arc<Mints>,
+    /// The Kubernetes API.
+    pub kubernetes: Kubernetes,
+    /// The way to Azure DevOps.
+    pub azure_devops: Http,
+    /// Wall time.
+    pub clock: Clock,
+    /// Until when this process may write.
+    pub leadership: Leadership,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Longest time between two refreshes.
+    pub longest: Duration,
+    /// Name of this process, for events.
+    pub instance: String,
+}
+
+impl Loop {
+    /// Works on `key` until there is nothing left to do; returns when to look again.
+    pub async fn work(&self, key: &Key) -> Option<Instant> {
+        for _ in 0..MAX_STEPS {
+            if !self.leadership.may_write() {
+                return None;
+            }
+            let decision = self.decide(key)?;
+            if matches!(decision.action, Action::Rest) {
+                return self.rest(key, decision).await;
+            }
+            self.act(key, decision.action).await;
+        }
+        tracing::warn!(namespace = &*key.namespace, name = &*key.name, "the Secret is contested; going on later");
+        Some(Instant::now() + STATUS_AGAIN)
+    }
+
+    fn decide(&self, key: &Key) -> Option<Decision> {
+        let index = lock(&self.index);
+        self.mints.with(|mints| decide_about(&index, mints, key, self.longest, self.clock.now()))
+    }
+
+    async fn act(&self, key: &Key, action: Action) {
+        match action {
+            Action::Rest => {}
+            Action::Look => self.look(key).await,
+            Action::Mint(identity) => {
+                let at_stake = lock(&self.index).get(key).and_then(|entry| lifetime(&entry.held));
+                self.mints.start(&identity, at_stake);
+            }
+            Action::Write(write) => self.write(key, write).await,
+            Action::Probe(identity, token) => self.probe(key, identity, &token).await,
+            Action::Nudge => self.nudge(key).await,
+        }
+    }
+
+    async fn look(&self, key: &Key) {
+        let Some(secret) = self.secret_of(key) else { return };
+        match self.kubernetes.secret_metadata(&secret).await {
+            Ok(metadata) => {
+                lock(&self.index).secret(&secret, metadata.as_ref());
+            }
+            // Not knowing is no reason to stop: the write itself is pinned to absence and will tell.
+            Err(failure) => self.write_failed(key, failure, Some(Held::Absent)),
+        }
+    }
+
+    async fn write(&self, key: &Key, write: Write) {
+        let Some((secret, generation, version)) = self.target(key) else { return };
+        let record = Record {
+            bearer_token: key.name.to_string(),
+            generation,
+            identity: write.identity,
+            holder: write.token.holder.clone(),
+            formats: write.formats,
+            issued_at: write.token.issued_at,
+            refresh_at: write.refresh_at,
+            expires_at: write.token.expires_at,
+            fingerprint: write.token.fingerprint.clone(),
+        };
+        let Some(body) = manifest(&secret.namespace, &secret.name, version.as_ref(), &write.token, &record) else { return };
+        let manager = field_manager(&key.name);
+        match self.kubernetes.apply_secret(&secret, &manager, write.force, &body).await {
+            Ok(metadata) => {
+                let woken = lock(&self.index).secret(&secret, Some(&metadata));
+                self.written(key, &record, write.force, write.revives);
+                woken.iter().filter(|other| *other != key).for_each(|other| self.queue.wake(other));
+            }
+            Err(failure) => self.write_failed(key, failure, Some(Held::Unknown)),
+        }
+    }
+
+    fn target(&self, key: &Key) -> Option<(Key, i64, Option<Version>)> {
+        let index = lock(&self.index);
+        let entry = index.get(key)?;
+        let version = match &entry.held {
+            Held::Ours { version, .. } => Some(version.clone()),
+            _ => None,
+        };
+        let secret = Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&entry.secret) };
+        Some((secret, entry.generation, version))
+    }
+
+    fn written(&self, key: &Key, record: &Record, corrected: bool, revives: bool) {
+        let now = self.clock.now();
+        tracing::info!(
+            namespace = &*key.namespace,
+            name = &*key.name,
+            fingerprint = record.fingerprint,
+            expires = %record.expires_at,
+            refresh = %record.refresh_at,
+            corrected,
+            "Secret written"
+        );
+        self.metrics.written(key, record.expires_at);
+        if let Some(entry) = lock(&self.index).get_mut(key) {
+            entry.writing = None;
+            entry.filled_at = Some(now);
+            entry.nudge |= revives;
+            if corrected {
+                entry.corrected_at = Some(now);
+            }
+        }
+    }
+
+    fn write_failed(&self, key: &Key, failure: Failure, held: Option<Held>) {
+        let now = self.clock.now();
+        tracing::error!(namespace = &*key.namespace, name = &*key.name, reason = failure.reason, error = %failure, "Secret not written");
+        self.metrics.write_failed(&failure);
+        if let Some(entry) = lock(&self.index).get_mut(key) {
+            entry.writing = Some(Failing::after(entry.writing.as_ref(), failure, Some(WRITE_BACKOFF), now));
+            if let Some(held) = held {
+                entry.held = held;
+            }
+        }
+    }
+
+    async fn probe(&self, key: &Key, identity: Identity, token: &Arc<Token>) {
+        let repositories = match lock(&self.index).get(key).map(|entry| &entry.wanted) {
+            Some(Ok(wanted)) => wanted.repositories.clone(),
+            _ => return,
+        };
+        let mut answers = Vec::with_capacity(repositories.len());
+        for repository in repositories {
+            let answer = probe(&self.azure_devops, &repository, &token.secret).await;
+            self.metrics.probed(answer.as_ref().map(|&()| ()));
+            answers.push((repository, answer));
+        }
+        let probe = Probe { fingerprint: token.fingerprint.clone(), identity, at: self.clock.now(), answers };
+        if let Some(entry) = lock(&self.index).get_mut(key) {
+            let before = entry.probes.iter().find(|known| known.identity == probe.identity);
+            entry.nudge |= before.is_some_and(|before| opened_anew(before, &probe));
+            let used: Vec<Identity> = identities(entry).cloned().collect();
+            entry.probes.retain(|known| known.identity != probe.identity && used.contains(&known.identity));
+            entry.probes.push(probe);
+        }
+    }
+
+    async fn nudge(&self, key: &Key) {
+        let at = self.clock.now().to_string();
+        let failing: Vec<Key> = {
+            let mut index = lock(&self.index);
+            if let Some(entry) = index.get_mut(key) {
+                entry.nudge = false;
+            }
+            let sources = index.sources(key).filter(|(_, source)| source.failing && !source.suspended);
+            sources.map(|(name, _)| Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(name) }).collect()
+        };
+        for source in failing {
+            if let Err(failure) = self.kubernetes.nudge(&source, &at).await {
+                tracing::warn!(namespace = &*source.namespace, name = &*source.name, error = %failure, "GitRepository not nudged");
+            }
+        }
+    }
+
+    /// Reports, and says when to look again.
+    async fn rest(&self, key: &Key, decision: Decision) -> Option<Instant> {
+        let failed = self.report(key, &decision.report).await.is_err();
+        let wake = decision.wake.map(|at| self.clock.instant(at));
+        let mut index = lock(&self.index);
+        let entry = index.get_mut(key)?;
+        // The occasion has passed: whoever fails later fails for another reason.
+        entry.nudge = false;
+        identities(entry).for_each(|identity| self.mints.wait(identity, key));
+        drop(index);
+        let again = failed.then(|| Instant::now() + STATUS_AGAIN);
+        [wake, again].into_iter().flatten().min()
+    }
+
+    /// Writes the status if it differs from the stored one, then tells of the transitions.
+    async fn report(&self, key: &Key, report: &Report) -> Result<(), Failure> {
+        let Some((uid, before, after)) = self.statuses(key, report) else { return Ok(()) };
+        self.metrics.observe(key, &after);
+        if before == after {
+            return Ok(());
+        }
+        let written = self.kubernetes.apply_status(key, &uid, &after).await;
+        if let Err(failure) = &written {
+            tracing::warn!(namespace = &*key.namespace, name = &*key.name, error = %failure, "status not written");
+            return written;
+        }
+        let told = self.take_status(key, &uid, &after);
+        for event in report::events(&before, &after) {
+            events::publish(self, key, &uid, &told, &event).await;
+        }
+        Ok(())
+    }
+
+    fn statuses(&self, key: &Key, report: &Report) -> Option<(String, BearerTokenStatus, BearerTokenStatus)> {
+        let index = lock(&self.index);
+        let entry = index.get(key)?;
+        let after = report.status(&entry.status, entry.generation, self.clock.now());
+        Some((entry.uid.clone(), (*entry.status).clone(), after))
+    }
+
+    /// Remembers the status that was written; returns the GitRepositories that the news concern as well.
+    fn take_status(&self, key: &Key, uid: &str, after: &BearerTokenStatus) -> Vec<(Key, String)> {
+        let mut index = lock(&self.index);
+        if let Some(entry) = index.get_mut(key).filter(|entry| entry.uid == uid) {
+            entry.request.take_if(|request| after.last_handled_reconcile_at.as_ref() == Some(&request.value));
+            *entry.status = after.clone();
+        }
+        let of = |name: &Arc<str>| Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(name) };
+        index.sources(key).map(|(name, source)| (of(name), source.uid.clone())).collect()
+    }
+
+    fn secret_of(&self, key: &Key) -> Option<Key> {
+        let index = lock(&self.index);
+        let name = Arc::clone(&index.get(key)?.secret);
+        Some(Key { namespace: Arc::clone(&key.namespace), name })
+    }
+
+    /// Wakes these keys.
+    pub fn wake(&self, keys: impl IntoIterator<Item = Key>) {
+        keys.into_iter().for_each(|key| self.queue.wake(&key));
+    }
+
+    /// Once a minute: follows the machine's clock, and forgets the tokens of identities that nobody uses any more.
+    pub fn tidy(&self) {
+        if let Some(step) = self.clock.recheck() {
+            tracing::warn!(seconds = step.as_secs(), "the clock was set, or the machine slept: looking at everything again");
+            self.wake(lock(&self.index).keys());
+        }
+        let used: HashSet<Identity> = lock(&self.index).iter().flat_map(|(_, entry)| identities(entry)).cloned().collect();
+        self.mints.retain(&used);
+        self.metrics.tidy(self.queue.depth(), &self.expired());
+    }
+
+    /// How many Secrets hold a token that has expired.
+    fn expired(&self) -> Vec<Key> {
+        let now = self.clock.now();
+        let index = lock(&self.index);
+        let dead = |held: &Held| held.record().is_some_and(|record| !is_usable(record.expires_at, now));
+        index.iter().filter(|(_, entry)| dead(&entry.held)).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// Whether a repository opens now that did not open before.
+fn opened_anew(before: &Probe, now: &Probe) -> bool {
+    let failed = |repository| before.answers.iter().any(|(known, answer)| known == repository && answer.is_err());
+    now.answers.iter().any(|(repository, answer)| answer.is_ok() && failed(repository))
+}

@@ -1,0 +1,80 @@
+//! What an identity signs in with: the pod's projected token, or a client secret of a Secret.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use flux_bearer::failure::{Class, Failure};
+use flux_bearer::identity::Identity;
+use flux_bearer_azure::mint::Credential;
+use flux_bearer_azure::workload::Assertion;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use secrecy::SecretString;
+
+use crate::index::Key;
+use crate::kubernetes::Kubernetes;
+
+/// Where credentials come from.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The pod's projected service account token, if it has one.
+    pub assertion: Option<Arc<dyn Assertion>>,
+    /// The API that holds client secrets.
+    pub kubernetes: Kubernetes,
+}
+
+impl Credentials {
+    /// The credential of `identity`, read anew at every call: all of them are rotated behind our back.
+    pub async fn of(&self, identity: &Identity) -> Result<Credential, Failure> {
+        match identity {
+            Identity::ManagedIdentity { .. } => Ok(Credential::None),
+            Identity::WorkloadIdentity { .. } => match &self.assertion {
+                Some(assertion) => Ok(Credential::Assertion(Arc::clone(assertion))),
+                None => Err(missing(
+                    "the pod has no projected service account token",
+                    "Mount one with audience api://AzureADTokenExchange and name its file in AZURE_FEDERATED_TOKEN_FILE",
+                )),
+            },
+            Identity::ClientSecret { namespace, secret, .. } => self.client_secret(namespace, secret).await,
+        }
+    }
+
+    async fn client_secret(&self, namespace: &str, name: &str) -> Result<Credential, Failure> {
+        match self.kubernetes.client_secret(&Key::new(namespace, name)).await? {
+            Some(secret) => Ok(Credential::ClientSecret(secret)),
+            None => Err(missing(
+                "the Secret of spec.identity.secretRef doesn't exist, or has no key clientSecret",
+                "kubectl create secret generic NAME --from-file=clientSecret=FILE",
+            )),
+        }
+    }
+}
+
+fn missing(cause: &'static str, fix: &'static str) -> Failure {
+    Failure::new("CredentialMissing", Class::Permanent, "CredentialMissing", cause, fix)
+}
+
+/// A projected service account token in a file, read at every mint: the kubelet replaces it.
+pub struct TokenFile(pub PathBuf);
+
+/// Longest file that is read. The wire refuses more than 16 KiB; one byte more tells that there is more.
+const MAX_FILE: u64 = 16 * 1024 + 1;
+
+impl Assertion for TokenFile {
+    fn read(&self) -> BoxFuture<'_, Result<SecretString, Failure>> {
+        async move {
+            use tokio::io::AsyncReadExt;
+            let unreadable = || {
+                missing(
+                    "the file of the projected service account token can't be read",
+                    "Check AZURE_FEDERATED_TOKEN_FILE and the pod's projected volume",
+                )
+            };
+            let file = tokio::fs::File::open(&self.0).await.map_err(|_| unreadable())?;
+            let mut text = String::new();
+            file.take(MAX_FILE).read_to_string(&mut text).await.map_err(|_| unreadable())?;
+            Ok(SecretString::from(text))
+        }
+        .boxed()
+    }
+}

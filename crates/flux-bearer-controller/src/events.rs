@@ -1,0 +1,52 @@
+//! Kubernetes Events: on the BearerToken, and on the GitRepositories it serves, where people look first.
+
+use flux_bearer::report::Event;
+use flux_bearer::{GROUP, NAME};
+use serde_json::{Value, json};
+
+use crate::act::Loop;
+use crate::index::Key;
+
+/// Publishes one transition. An event that can't be written is no reason to do anything else late: it is logged.
+pub async fn publish(work: &Loop, key: &Key, uid: &str, sources: &[(Key, String)], event: &Event) {
+    let own = reference(&format!("{GROUP}/v1alpha1"), "BearerToken", key, uid);
+    let mut about = vec![own];
+    // Good news stays on the BearerToken: source-controller tells its own.
+    let concerned = sources.iter().filter(|_| event.warning);
+    about.extend(concerned.map(|(source, uid)| reference("source.toolkit.fluxcd.io/v1", "GitRepository", source, uid)));
+    for (number, object) in about.into_iter().enumerate() {
+        let body = body(work, key, &object, number, event);
+        if let Err(failure) = work.kubernetes.create_event(&key.namespace, &body).await {
+            tracing::warn!(namespace = &*key.namespace, name = &*key.name, error = %failure, "event not written");
+        }
+    }
+}
+
+fn reference(api_version: &str, kind: &str, key: &Key, uid: &str) -> Value {
+    json!({"apiVersion": api_version, "kind": kind, "namespace": &*key.namespace, "name": &*key.name, "uid": uid})
+}
+
+fn body(work: &Loop, key: &Key, object: &Value, number: usize, event: &Event) -> Value {
+    let now = work.clock.now();
+    let seconds = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
+    // As client-go names its events: the object and a time stamp that no other event has.
+    let name: String = key.name.chars().take(200).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": format!("{name}.{:x}{number:x}", now.as_nanosecond()),
+            "namespace": &*key.namespace,
+        },
+        "involvedObject": object,
+        "type": if event.warning { "Warning" } else { "Normal" },
+        "reason": event.reason,
+        "message": event.message,
+        "source": {"component": NAME},
+        "reportingComponent": NAME,
+        "reportingInstance": work.instance,
+        "firstTimestamp": seconds,
+        "lastTimestamp": seconds,
+        "count": 1,
+    })
+}

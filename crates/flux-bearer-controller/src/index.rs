@@ -1,0 +1,383 @@
+//! What is known: one lean entry a BearerToken, fed by watches, read by the decision.
+//!
+//! It is no cache of objects. An entry keeps what the decision looks at and drops the rest, which is what keeps ten thousand
+//! of them in a few megabytes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use flux_bearer::decide::{Probe, Request, Wanted};
+use flux_bearer::failure::{Class, Failure};
+use flux_bearer::flux::is_authentication_failure;
+use flux_bearer::identity::{Identity, Pod};
+use flux_bearer::repository::Repository;
+use flux_bearer::resource::{BearerTokenSpec, BearerTokenStatus, Format};
+use flux_bearer::schedule::Failing;
+use flux_bearer::secret::Held;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// Namespace and name of an object.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Key {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+impl Key {
+    /// The key of this namespace and name.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// What is known of one BearerToken.
+#[derive(Debug)]
+pub struct Entry {
+    /// uid.
+    pub uid: String,
+    /// Generation of the spec.
+    pub generation: i64,
+    /// When it was created: the older of two that name one Secret keeps it.
+    pub created: Timestamp,
+    /// Name of its Secret.
+    pub secret: Arc<str>,
+    /// The spec, or why it can't be read.
+    pub spec: Result<Box<BearerTokenSpec>, Failure>,
+    /// What the spec asks for, with the repositories of the GitRepositories filled in.
+    pub wanted: Result<Wanted, Failure>,
+    /// The stored status.
+    pub status: Box<BearerTokenStatus>,
+    /// A refresh that was asked for.
+    pub request: Option<Request>,
+    /// What the Secret's metadata says.
+    pub held: Held,
+    /// What the repositories said: to the token in the Secret, and to that of a new identity.
+    pub probes: Vec<Probe>,
+    /// A run of failed writes.
+    pub writing: Option<Failing>,
+    /// When somebody else's change was last taken back.
+    pub corrected_at: Option<Timestamp>,
+    /// Whether failing GitRepositories deserve a nudge.
+    pub nudge: bool,
+    /// When the Secret was last filled by this process: tells a fresh start from a long run.
+    pub filled_at: Option<Timestamp>,
+}
+
+/// A BearerToken as the watch brings it.
+#[derive(Debug)]
+pub struct Seen {
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    /// Its spec and status, or why they can't be read.
+    pub content: Result<(BearerTokenSpec, BearerTokenStatus), Failure>,
+}
+
+/// What is known of one GitRepository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Name of the Secret it reads.
+    pub secret: Arc<str>,
+    /// Its URL.
+    pub url: String,
+    /// Whether it is suspended.
+    pub suspended: bool,
+    /// Whether it fails for an authentication reason.
+    pub failing: bool,
+    /// uid, for events.
+    pub uid: String,
+}
+
+impl Source {
+    /// Reads a GitRepository; nothing when it uses no Secret.
+    pub fn read(object: &serde_json::Value) -> Option<Self> {
+        let text = |path: &str| object.pointer(path).and_then(serde_json::Value::as_str);
+        let conditions = object.pointer("/status/conditions").and_then(serde_json::Value::as_array);
+        let field = |condition: &serde_json::Value, name: &str| condition.get(name)?.as_str().map(str::to_owned);
+        let ready = conditions.into_iter().flatten().find(|found| field(found, "type").as_deref() == Some("Ready"));
+        let failing = ready.is_some_and(|ready| {
+            let (reason, message) = (field(ready, "reason"), field(ready, "message"));
+            field(ready, "status").as_deref() == Some("False")
+                && is_authentication_failure(&reason.unwrap_or_default(), &message.unwrap_or_default())
+        });
+        Some(Self {
+            secret: text("/spec/secretRef/name")?.into(),
+            url: text("/spec/url").unwrap_or_default().to_owned(),
+            suspended: object.pointer("/spec/suspend").and_then(serde_json::Value::as_bool).unwrap_or_default(),
+            failing,
+            uid: text("/metadata/uid").unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+/// What is known of everything.
+#[derive(Debug)]
+pub struct Index {
+    pod: Pod,
+    entries: HashMap<Key, Entry>,
+    /// The BearerTokens that name a Secret, by the Secret.
+    secrets: HashMap<Key, Vec<Key>>,
+    /// The GitRepositories of a namespace, by name.
+    sources: HashMap<Arc<str>, BTreeMap<Arc<str>, Source>>,
+}
+
+impl Index {
+    /// Knows nothing yet.
+    pub fn new(pod: Pod) -> Self {
+        Self { pod, entries: HashMap::new(), secrets: HashMap::new(), sources: HashMap::new() }
+    }
+
+    /// What the controller's own pod brings along.
+    pub fn pod(&self) -> &Pod {
+        &self.pod
+    }
+
+    /// The entry of `key`.
+    pub fn get(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// The entry of `key`, to note what was done.
+    pub fn get_mut(&mut self, key: &Key) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
+    }
+
+    /// The keys of all entries.
+    pub fn keys(&self) -> Vec<Key> {
+        self.entries.keys().cloned().collect()
+    }
+
+    /// Every entry.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Takes in a BearerToken; returns the keys that have to be looked at because of it.
+    pub fn bearer_token(&mut self, key: &Key, seen: Seen, now: Timestamp) -> Vec<Key> {
+        let (spec, status) = match seen.content {
+            Ok((spec, status)) => (Ok(Box::new(spec)), status),
+            Err(failure) => (Err(failure), BearerTokenStatus::default()),
+        };
+        let uid = seen.metadata.uid.unwrap_or_default();
+        // An object of the same name that was made anew has nothing to do with the old one.
+        let previous = self.entries.remove(key).filter(|entry| entry.uid == uid);
+        let named = spec.as_ref().ok().and_then(|spec| spec.secret.name.as_deref());
+        let secret: Arc<str> = named.unwrap_or(&key.name).into();
+        let requested = seen.metadata.annotations.and_then(|mut all| all.remove(flux_bearer::flux::REQUESTED_AT));
+        let request = request(requested, &status, previous.as_ref(), now);
+        let mut woken = self.rename(key, previous.as_ref().map(|entry| &entry.secret), &secret);
+        let same_secret = previous.as_ref().is_some_and(|entry| entry.secret == secret);
+        let entry = previous.unwrap_or_else(|| Entry::new(uid));
+        let entry = Entry {
+            generation: seen.metadata.generation.unwrap_or_default(),
+            created: seen.metadata.creation_timestamp.map_or(now, |time| time.0),
+            wanted: Err(unread()),
+            held: if same_secret { entry.held } else { Held::Unknown },
+            status: Box::new(status),
+            secret,
+            spec,
+            request,
+            ..entry
+        };
+        self.entries.insert(key.clone(), entry);
+        self.resolve(key);
+        woken.push(key.clone());
+        woken
+    }
+
+    /// Forgets a BearerToken; returns the keys that have to be looked at because of it.
+    pub fn bearer_token_gone(&mut self, key: &Key) -> Vec<Key> {
+        let Some(entry) = self.entries.remove(key) else { return Vec::new() };
+        let secret = Key { namespace: Arc::clone(&key.namespace), name: entry.secret };
+        let Some(keys) = self.secrets.get_mut(&secret) else { return Vec::new() };
+        keys.retain(|other| other != key);
+        let others = keys.clone();
+        if others.is_empty() {
+            self.secrets.remove(&secret);
+        }
+        // Whoever was refused because of it may have the Secret now.
+        for other in &others {
+            if let Some(entry) = self.entries.get_mut(other) {
+                entry.held = Held::Unknown;
+            }
+        }
+        others
+    }
+
+    /// Takes in what a Secret's metadata says (`None`: it doesn't exist); returns the keys it concerns.
+    pub fn secret(&mut self, secret: &Key, metadata: Option<&ObjectMeta>) -> Vec<Key> {
+        let Some(keys) = self.secrets.get(secret).cloned() else { return Vec::new() };
+        for key in &keys {
+            let lives = |name: &str| self.entries.contains_key(&Key::new(&secret.namespace, name));
+            let held = Held::read(metadata, &key.name, lives);
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.held = held;
+            }
+        }
+        keys
+    }
+
+    /// After a complete list of our Secrets: what is held to be ours and was not listed has to be looked at again.
+    pub fn secrets_listed(&mut self, listed: &std::collections::HashSet<Key>) -> Vec<Key> {
+        let mut missing = Vec::new();
+        for (key, entry) in &mut self.entries {
+            let secret = Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&entry.secret) };
+            if matches!(entry.held, Held::Ours { .. }) && !listed.contains(&secret) {
+                entry.held = Held::Unknown;
+                missing.push(key.clone());
+            }
+        }
+        missing
+    }
+
+    /// Takes in a GitRepository (`None`: it is gone, or uses no Secret); returns the keys it concerns.
+    pub fn source(&mut self, key: &Key, source: Option<Source>) -> Vec<Key> {
+        let sources = self.sources.entry(Arc::clone(&key.namespace)).or_default();
+        let before = match &source {
+            Some(source) => sources.insert(Arc::clone(&key.name), source.clone()),
+            None => sources.remove(&key.name),
+        };
+        if before == source {
+            return Vec::new();
+        }
+        let secrets = [before, source].into_iter().flatten().map(|source| source.secret);
+        let secrets = secrets.map(|name| Key { namespace: Arc::clone(&key.namespace), name });
+        let mut keys: Vec<Key> = secrets.filter_map(|secret| self.secrets.get(&secret)).flatten().cloned().collect();
+        keys.sort();
+        keys.dedup();
+        for key in &keys {
+            self.resolve(key);
+        }
+        keys
+    }
+
+    /// The GitRepositories that use the Secret of `key`.
+    pub fn sources(&self, key: &Key) -> impl Iterator<Item = (&Arc<str>, &Source)> {
+        let secret = self.entries.get(key).map(|entry| &entry.secret);
+        let all = self.sources.get(&key.namespace).into_iter().flatten();
+        all.filter(move |(_, source)| secret == Some(&source.secret))
+    }
+
+    /// The BearerToken that keeps the Secret of `key` because it is older.
+    pub fn rival(&self, key: &Key) -> Option<&Key> {
+        let entry = self.entries.get(key)?;
+        let keys = self.secrets.get(&Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&entry.secret) })?;
+        let age = |key: &&Key| self.entries.get(*key).map(|entry| (entry.created, entry.uid.clone()));
+        keys.iter().min_by_key(age).filter(|oldest| *oldest != key)
+    }
+
+    /// Works out what the spec of `key` asks for.
+    fn resolve(&mut self, key: &Key) {
+        let Some(entry) = self.entries.get(key) else { return };
+        let wanted = match &entry.spec {
+            Ok(spec) => self.wanted(key, spec),
+            Err(failure) => Err(failure.clone()),
+        };
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.wanted = wanted;
+        }
+    }
+
+    fn wanted(&self, key: &Key, spec: &BearerTokenSpec) -> Result<Wanted, Failure> {
+        let identity = Identity::resolve(&spec.identity, &key.namespace, &self.pod)?;
+        identity.check_allowed(&key.namespace, &self.pod)?;
+        let formats = formats(spec);
+        let mut repositories = Vec::new();
+        for url in &spec.repositories {
+            let repository = Repository::parse(url)?;
+            repository.check_formats(&formats)?;
+            repositories.push(repository);
+        }
+        let mut unsafe_repository = None;
+        for (name, source) in self.sources(key) {
+            let parsed = Repository::parse(&source.url).and_then(|found| found.check_formats(&formats).map(|()| found));
+            match parsed {
+                Ok(found) if spec.repositories.is_empty() => repositories.push(found),
+                Ok(_) => {}
+                Err(failure) => unsafe_repository = Some(of_source(name, failure)),
+            }
+        }
+        repositories.sort();
+        repositories.dedup();
+        Ok(Wanted { identity, formats, repositories, unsafe_repository })
+    }
+
+    /// Notes that `key` names another Secret now; returns the keys that concerns.
+    fn rename(&mut self, key: &Key, from: Option<&Arc<str>>, to: &Arc<str>) -> Vec<Key> {
+        if from == Some(to) {
+            return Vec::new();
+        }
+        let of = |name: &Arc<str>| Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(name) };
+        let mut others = Vec::new();
+        if let Some(from) = from
+            && let Some(keys) = self.secrets.get_mut(&of(from))
+        {
+            keys.retain(|other| other != key);
+            others.clone_from(keys);
+        }
+        let keys = self.secrets.entry(of(to)).or_default();
+        others.extend(keys.iter().filter(|other| *other != key).cloned());
+        keys.retain(|other| other != key);
+        keys.push(key.clone());
+        others
+    }
+}
+
+impl Entry {
+    fn new(uid: String) -> Self {
+        Self {
+            uid,
+            generation: 0,
+            created: Timestamp::UNIX_EPOCH,
+            secret: "".into(),
+            spec: Err(unread()),
+            wanted: Err(unread()),
+            status: Box::default(),
+            request: None,
+            held: Held::Unknown,
+            probes: Vec::new(),
+            writing: None,
+            corrected_at: None,
+            nudge: false,
+            filled_at: None,
+        }
+    }
+}
+
+/// The failure of a BearerToken that can't be read: made for another version of its definition.
+pub fn unread() -> Failure {
+    Failure::new(
+        "InvalidSpec",
+        Class::Permanent,
+        "InvalidSpec",
+        "the BearerToken can't be read; it was written for another version of its definition",
+        "kubectl explain bearertoken.spec, and apply deploy/crd.yaml of the controller's version",
+    )
+}
+
+/// The keys that the spec asks for, sorted and once each.
+fn formats(spec: &BearerTokenSpec) -> Vec<Format> {
+    let mut formats = spec.secret.formats.clone();
+    formats.sort();
+    formats.dedup();
+    if formats.is_empty() { vec![Format::Bearer] } else { formats }
+}
+
+fn of_source(name: &str, failure: Failure) -> Failure {
+    Failure { cause: format!("GitRepository {name}: {}", failure.cause).into(), ..failure }
+}
+
+/// The request that is still to be answered; when it was first seen is kept.
+fn request(
+    value: Option<String>,
+    status: &BearerTokenStatus,
+    previous: Option<&Entry>,
+    now: Timestamp,
+) -> Option<Request> {
+    let value = value.filter(|value| status.last_handled_reconcile_at.as_ref() != Some(value))?;
+    let known = previous.and_then(|entry| entry.request.as_ref()).filter(|request| request.value == value);
+    let handled = previous.is_some_and(|entry| entry.status.last_handled_reconcile_at.as_ref() == Some(&value));
+    (!handled).then(|| known.cloned().unwrap_or(Request { value, seen_at: now }))
+}

@@ -1,0 +1,227 @@
+//! The calls to the Kubernetes API: metadata in, applies out, each with a deadline and a byte cap.
+//!
+//! Replies are read and parsed here and not by kube's client, which logs a body it can't parse, and a body may be a Secret.
+
+use std::time::Duration;
+
+use flux_bearer::failure::{Failure, Unreachable, kubernetes};
+use flux_bearer::resource::BearerTokenStatus;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::client::Body;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::index::Key;
+
+/// How long a call may take. kube's client has no limit of its own, and a black hole must not stop the loop.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Longest reply that is read: the API server itself stores no object of more than 1.5 MiB.
+const MAX_REPLY: usize = 2 * 1024 * 1024;
+
+/// Only metadata comes back: the token that we wrote, and whatever else the Secret holds, stays out of our memory.
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// The Kubernetes API, as far as the loop calls it.
+#[derive(Clone)]
+pub struct Kubernetes {
+    client: Client,
+}
+
+/// An answer: its status, how long to wait, and its body.
+struct Answer {
+    status: u16,
+    retry_after: Option<Duration>,
+    body: Vec<u8>,
+}
+
+/// As much of a Status object as is looked at.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    reason: String,
+    details: Option<Details>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Details {
+    causes: Vec<Cause>,
+    retry_after_seconds: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Cause {
+    field: String,
+}
+
+impl Kubernetes {
+    /// Calls through `client`.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The client, for watches.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The metadata of a Secret; `None` when it doesn't exist.
+    pub async fn secret_metadata(&self, secret: &Key) -> Result<Option<ObjectMeta>, Failure> {
+        let request = request(Method::GET, &path(secret, "secrets"), METADATA_ONLY, "", Vec::new());
+        let answer = self.send(request).await?;
+        match answer.status {
+            404 => Ok(None),
+            200 => metadata(&answer).map(Some),
+            _ => Err(answer.failure(&secret.name)),
+        }
+    }
+
+    /// Applies a Secret; returns its new metadata.
+    pub async fn apply_secret(
+        &self,
+        secret: &Key,
+        manager: &str,
+        force: bool,
+        manifest: &SecretString,
+    ) -> Result<ObjectMeta, Failure> {
+        let path = format!("{}?fieldManager={}&force={force}", path(secret, "secrets"), manager.replace('/', "%2F"));
+        let body = manifest.expose_secret().as_bytes().to_vec();
+        let answer = self.send(request(Method::PATCH, &path, METADATA_ONLY, APPLY, body)).await?;
+        match answer.status {
+            200 | 201 => metadata(&answer),
+            _ => Err(answer.failure(&secret.name)),
+        }
+    }
+
+    /// Applies the whole status of a BearerToken.
+    pub async fn apply_status(&self, key: &Key, uid: &str, status: &BearerTokenStatus) -> Result<(), Failure> {
+        let path = format!(
+            "/apis/flux-bearer.dev/v1alpha1/namespaces/{}/bearertokens/{}/status?fieldManager=flux-bearer&force=true",
+            key.namespace, key.name
+        );
+        // Pinned to the uid: an object of the same name that was made anew starts from nothing.
+        let body = json!({
+            "apiVersion": "flux-bearer.dev/v1alpha1",
+            "kind": "BearerToken",
+            "metadata": {"name": &*key.name, "namespace": &*key.namespace, "uid": uid},
+            "status": status,
+        });
+        self.write(request(Method::PATCH, &path, METADATA_ONLY, APPLY, body.to_string().into_bytes())).await
+    }
+
+    /// Asks source-controller to look at a GitRepository now. A merge patch: an apply would make a deleted one anew.
+    pub async fn nudge(&self, key: &Key, at: &str) -> Result<(), Failure> {
+        let path = format!(
+            "/apis/source.toolkit.fluxcd.io/v1/namespaces/{}/gitrepositories/{}?fieldManager=flux-bearer",
+            key.namespace, key.name
+        );
+        let body = json!({"metadata": {"annotations": {flux_bearer::flux::REQUESTED_AT: at}}});
+        let body = body.to_string().into_bytes();
+        self.write(request(Method::PATCH, &path, METADATA_ONLY, "application/merge-patch+json", body)).await
+    }
+
+    /// Creates an Event.
+    pub async fn create_event(&self, namespace: &str, event: &Value) -> Result<(), Failure> {
+        let path = format!("/api/v1/namespaces/{namespace}/events");
+        let body = event.to_string().into_bytes();
+        self.write(request(Method::POST, &path, "application/json", "application/json", body)).await
+    }
+
+    /// The key `clientSecret` of a Secret.
+    pub async fn client_secret(&self, secret: &Key) -> Result<Option<SecretString>, Failure> {
+        #[derive(Deserialize)]
+        struct Data {
+            #[serde(default)]
+            data: std::collections::BTreeMap<String, k8s_openapi::ByteString>,
+        }
+        let request = request(Method::GET, &path(secret, "secrets"), "application/json", "", Vec::new());
+        let answer = self.send(request).await?;
+        match answer.status {
+            404 => Ok(None),
+            200 => {
+                let secret: Data = parse(&answer)?;
+                let value = secret.data.get("clientSecret").and_then(|value| std::str::from_utf8(&value.0).ok());
+                Ok(value.map(|text| SecretString::from(text.trim())))
+            }
+            _ => Err(answer.failure(&secret.name)),
+        }
+    }
+
+    async fn write(&self, request: Request<Body>) -> Result<(), Failure> {
+        let answer = self.send(request).await?;
+        match answer.status {
+            200..=299 => Ok(()),
+            _ => Err(answer.failure("")),
+        }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Answer, Failure> {
+        match timeout(DEADLINE, self.exchange(request)).await {
+            Err(_) => Err(unreachable(Unreachable::Timeout(DEADLINE))),
+            Ok(Err(fault)) => Err(unreachable(fault)),
+            Ok(Ok(answer)) => Ok(answer),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Body>) -> Result<Answer, Unreachable> {
+        let response = self.client.send(request).await.map_err(|_| Unreachable::Connect)?;
+        let status = response.status().as_u16();
+        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = Limited::new(response.into_body(), MAX_REPLY).collect().await;
+        let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => Unreachable::TooLarge(MAX_REPLY),
+            None => Unreachable::Cut,
+        })?;
+        Ok(Answer { status, retry_after: asked.map(Duration::from_secs), body: body.to_bytes().to_vec() })
+    }
+}
+
+const APPLY: &str = "application/apply-patch+yaml";
+
+impl Answer {
+    /// The failure of a write of Secret `name`, from codes alone.
+    fn failure(&self, name: &str) -> Failure {
+        let status: Status = serde_json::from_slice(&self.body).unwrap_or_default();
+        let details = status.details.unwrap_or_default();
+        let fields: Vec<&str> = details.causes.iter().map(|cause| cause.field.as_str()).collect();
+        let asked = self.retry_after.or(details.retry_after_seconds.map(Duration::from_secs));
+        kubernetes::from_answer(self.status, &status.reason, &fields, name, asked)
+    }
+}
+
+fn path(key: &Key, resource: &str) -> String {
+    format!("/api/v1/namespaces/{}/{resource}/{}", key.namespace, key.name)
+}
+
+/// A request with these headers. Its parts are names that Kubernetes has validated, so it can always be built; if not,
+/// an empty request gets an answer that says so.
+fn request(method: Method, path: &str, accept: &str, content_type: &str, body: Vec<u8>) -> Request<Body> {
+    let mut builder = Request::builder().method(method).uri(path).header(header::ACCEPT, accept);
+    if !content_type.is_empty() {
+        builder = builder.header(header::CONTENT_TYPE, content_type);
+    }
+    builder.body(Body::from(body)).unwrap_or_default()
+}
+
+fn metadata(answer: &Answer) -> Result<ObjectMeta, Failure> {
+    #[derive(Deserialize)]
+    struct Partial {
+        metadata: ObjectMeta,
+    }
+    Ok(parse::<Partial>(answer)?.metadata)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
+    serde_json::from_slice(&answer.body).map_err(|_| unreachable(Unreachable::Malformed))
+}
+
+fn unreachable(fault: Unreachable) -> Failure {
+    fault.failure("KubernetesUnavailable", "the Kubernetes API")
+}

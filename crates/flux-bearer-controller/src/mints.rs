@@ -1,0 +1,144 @@
+//! One mint an identity, fanned out to every BearerToken that waits for it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use flux_bearer::decide::Mint;
+use flux_bearer::failure::Failure;
+use flux_bearer::identity::Identity;
+use flux_bearer::schedule::Failing;
+use flux_bearer::token::Token;
+use flux_bearer_azure::mint::Azure;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::credentials::Credentials;
+use crate::index::Key;
+use crate::lock;
+use crate::metrics::Metrics;
+
+/// The newest token of every identity, and who waits for the next one.
+///
+/// Guarantees: at most one mint an identity is under way. The BearerTokens that waited for it are handed back when it ends.
+pub struct Mints {
+    azure: Azure,
+    credentials: Credentials,
+    clock: Clock,
+    metrics: Metrics,
+    states: Mutex<HashMap<Identity, State>>,
+    tasks: Mutex<JoinSet<()>>,
+    /// Called with whoever waited.
+    wake: Box<dyn Fn(HashSet<Key>) + Send + Sync>,
+}
+
+/// What is known of one identity's tokens.
+#[derive(Default)]
+pub struct State {
+    token: Option<Arc<Token>>,
+    failing: Option<Failing>,
+    in_flight: bool,
+    waiting: HashSet<Key>,
+}
+
+impl State {
+    /// As the decision sees it.
+    pub fn view(&self) -> Mint<'_> {
+        Mint { token: self.token.as_ref(), failing: self.failing.as_ref(), in_flight: self.in_flight }
+    }
+}
+
+impl Mints {
+    /// Mints through `azure`; `wake` is called with every BearerToken that waited, after each mint.
+    pub fn new(
+        azure: Azure,
+        credentials: Credentials,
+        clock: Clock,
+        metrics: Metrics,
+        wake: impl Fn(HashSet<Key>) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            azure,
+            credentials,
+            clock,
+            metrics,
+            states: Mutex::default(),
+            tasks: Mutex::default(),
+            wake: Box::new(wake),
+        }
+    }
+
+    /// Looks at the states of these identities, all at one moment.
+    pub fn with<R>(&self, look: impl FnOnce(&HashMap<Identity, State>) -> R) -> R {
+        look(&lock(&self.states))
+    }
+
+    /// Starts a mint unless one is under way. `lifetime` is that of the token at stake.
+    pub fn start(self: &Arc<Self>, identity: &Identity, lifetime: Option<Duration>) {
+        let mut states = lock(&self.states);
+        let state = states.entry(identity.clone()).or_default();
+        if state.in_flight {
+            return;
+        }
+        state.in_flight = true;
+        drop(states);
+        let (mints, identity) = (Arc::clone(self), identity.clone());
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            let minted = mints.mint(&identity).await;
+            mints.finish(&identity, minted, lifetime);
+        });
+    }
+
+    /// Notes that `key` is to be woken when the next mint of `identity` ends, while one is under way or failing.
+    pub fn wait(&self, identity: &Identity, key: &Key) {
+        if let Some(state) = lock(&self.states).get_mut(identity)
+            && (state.in_flight || state.failing.is_some())
+        {
+            state.waiting.insert(key.clone());
+        }
+    }
+
+    /// Forgets every identity that nobody uses any more.
+    pub fn retain(&self, used: &HashSet<Identity>) {
+        lock(&self.states).retain(|identity, state| state.in_flight || used.contains(identity));
+    }
+
+    /// Ends the mints under way.
+    pub fn stop(&self) {
+        lock(&self.tasks).abort_all();
+    }
+
+    async fn mint(&self, identity: &Identity) -> Result<Token, Failure> {
+        let credential = self.credentials.of(identity).await?;
+        let grant = self.azure.mint(identity, credential).await?;
+        let token = Token::accept(grant, identity, self.clock.now())?;
+        if !token.verified {
+            tracing::warn!(identity = %identity, "the claims of the token can't be read, so they were not compared");
+        }
+        Ok(token)
+    }
+
+    fn finish(&self, identity: &Identity, minted: Result<Token, Failure>, lifetime: Option<Duration>) {
+        let now = self.clock.now();
+        self.metrics.minted(minted.as_ref().map(|_| ()));
+        let mut states = lock(&self.states);
+        let Some(state) = states.get_mut(identity) else { return };
+        state.in_flight = false;
+        match minted {
+            Ok(token) => {
+                tracing::info!(identity = %identity, fingerprint = token.fingerprint, expires = %token.expires_at, "token minted");
+                state.failing = None;
+                state.token = Some(Arc::new(token));
+            }
+            Err(failure) => {
+                tracing::error!(identity = %identity, reason = failure.reason, trace = failure.trace, error = %failure, "no token");
+                state.failing = Some(Failing::after(state.failing.as_ref(), failure, lifetime, now));
+            }
+        }
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(states);
+        (self.wake)(waiting);
+    }
+}

@@ -1,0 +1,61 @@
+//! From what is known to an observation: the only place that knows both the index and the mints.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use flux_bearer::decide::{Decision, Mint, Observed, decide};
+use flux_bearer::identity::Identity;
+use jiff::Timestamp;
+
+use crate::index::{Entry, Index, Key};
+use crate::mints::State;
+
+/// Decides about `key`; `None` when it is gone.
+pub fn decide_about(
+    index: &Index,
+    mints: &HashMap<Identity, State>,
+    key: &Key,
+    longest: Duration,
+    now: Timestamp,
+) -> Option<Decision> {
+    let entry = index.get(key)?;
+    let record = entry.held.record();
+    let revoked = record.and_then(|record| record.identity.check_allowed(&key.namespace, index.pod()).err());
+    let of = |identity: Option<&Identity>| identity.and_then(|identity| mints.get(identity)).map_or(Mint::default(), State::view);
+    let nudge = nudge(index, entry, key);
+    let rival = index.rival(key);
+    let observed = Observed {
+        name: &key.name,
+        uid: &entry.uid,
+        secret: &entry.secret,
+        suspend: entry.spec.as_ref().is_ok_and(|spec| spec.suspend),
+        wanted: entry.wanted.as_ref(),
+        rival: rival.map(|rival| &*rival.name),
+        held: &entry.held,
+        mint: of(entry.wanted.as_ref().ok().map(|wanted| &wanted.identity)),
+        last_working: of(record.map(|record| &record.identity)),
+        probes: &entry.probes,
+        revoked: revoked.as_ref(),
+        writing: entry.writing.as_ref(),
+        corrected_at: entry.corrected_at,
+        request: entry.request.as_ref(),
+        nudge: &nudge,
+        longest,
+    };
+    Some(decide(&observed, now))
+}
+
+/// The GitRepositories to nudge: those that fail for want of a token, once it is there.
+fn nudge(index: &Index, entry: &Entry, key: &Key) -> Vec<String> {
+    if !entry.nudge {
+        return Vec::new();
+    }
+    let failing = index.sources(key).filter(|(_, source)| source.failing && !source.suspended);
+    failing.map(|(name, _)| name.to_string()).collect()
+}
+
+/// The identities that `entry` lives on: the wanted one and the one that filled the Secret.
+pub fn identities(entry: &Entry) -> impl Iterator<Item = &Identity> {
+    let wanted = entry.wanted.as_ref().ok().map(|wanted| &wanted.identity);
+    wanted.into_iter().chain(entry.held.record().map(|record| &record.identity))
+}
