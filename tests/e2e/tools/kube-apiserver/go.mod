@@ -181,6 +181,8 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
+// k8s.io/kubernetes asks for its staging modules at v0.0.0 and takes them from
+// its own tree. They are published under v0.x for Kubernetes v1.x.
 replace (
 	k8s.io/api => k8s.io/api v0.37.2
 	k8s.io/apiextensions-apiserver => k8s.io/apiextensions-apiserver v0.37.2
