@@ -81,7 +81,7 @@ async fn a_network_that_cannot_be_used_is_refused_at_the_start() {
         assert!(matches!(Http::network(&settings), Err(NetworkError::Proxy)), "{proxy}");
     }
     let empty = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
-    for pem in [&b""[..], b"no certificate", empty.as_bytes(), &[b'\n'; 256 * 1024 + 1]] {
+    for pem in [&b""[..], b"no certificate", empty.as_bytes(), &vec![b'\n'; 256 * 1024 + 1]] {
         let settings = Network { extra_ca_pem: Some(pem.to_vec()), ..Network::default() };
         assert!(matches!(Http::network(&settings), Err(NetworkError::Ca)), "{:.20}", String::from_utf8_lossy(pem));
     }

@@ -100,8 +100,10 @@ pub(crate) fn dripping(pause: Duration) -> Body {
     }))
 }
 
-/// Answers of something that is not the server, each with the canary in it, and with the words of the failure's code.
-pub(crate) fn hostile() -> Vec<(&'static str, fn() -> Response<Body>)> {
+pub(crate) type Answer = fn() -> Response<Body>;
+
+/// Answers of something that is not the server, most with the canary in them, and what each is.
+pub(crate) fn hostile() -> Vec<(&'static str, Answer)> {
     vec![
         ("a page instead of a token", || with(plain(200, page()), &[("content-type", "text/html")])),
         ("no text at all", || plain(200, b"\xff\xfe\0canary".to_vec())),
