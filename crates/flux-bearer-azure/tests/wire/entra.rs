@@ -1,6 +1,7 @@
 //! Entra ID's token endpoint, through workload identity and client secret.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -185,6 +186,26 @@ async fn a_token_file_without_a_token_sends_nothing() {
         assert_eq!((failure.reason, failure.class), ("ServiceAccountTokenUnusable", Class::Reread));
         assert!(failure.cause.contains(word) && failure.fix.contains("AZURE_FEDERATED_TOKEN_FILE"), "{failure}");
         assert!(log.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_token_file_is_read_again_at_every_mint() {
+    /// A file that the kubelet replaces between two reads.
+    struct Rotated(AtomicUsize);
+    impl Assertion for Rotated {
+        fn read(&self) -> BoxFuture<'_, Result<SecretString, Failure>> {
+            let number = self.0.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok(format!("e30.e30.{number}").into())).boxed()
+        }
+    }
+    let (entra, log) = server(|_| good());
+    let credential = Credential::Assertion(Arc::new(Rotated(AtomicUsize::new(0))));
+    let azure = azure(entra);
+    for number in 0..3 {
+        azure.mint(&workload(), credential.clone()).await.unwrap();
+        let body = log.lock().unwrap()[number].1.body().clone();
+        assert!(String::from_utf8_lossy(&body).contains(&format!("client_assertion=e30.e30.{number}&")));
     }
 }
 

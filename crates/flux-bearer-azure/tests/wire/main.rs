@@ -3,6 +3,7 @@
 // The whole of this program is test code, also its helpers, which clippy's exemption for tests doesn't see.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod any;
 mod entra;
 mod http;
 mod imds;
