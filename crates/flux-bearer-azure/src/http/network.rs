@@ -101,6 +101,9 @@ fn tcp(timeout: Duration) -> HttpConnector {
 }
 
 /// TLS 1.2 or 1.3, trusting the system's roots and the extra ones.
+///
+/// What the system's roots are is the platform verifier's affair: on Linux it looks at `SSL_CERT_FILE` and `SSL_CERT_DIR`
+/// by itself, which replace them. Certificates are dated, so TLS alone looks at the real time.
 fn tls(settings: &Network) -> Result<ClientConfig, NetworkError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let extra = certificates(settings.extra_ca_pem.as_deref())?;

@@ -149,8 +149,10 @@ async fn a_failure_carries_a_request_id_and_the_time_to_wait() {
     let failure = mint(told).await.unwrap_err();
     assert_eq!((failure.trace.as_deref(), failure.retry_after), (Some(TRACE), Some(Duration::from_secs(7))));
 
-    let by_header = server(|_| with(plain(503, "<html>"), &[("x-ms-request-id", TRACE)])).0;
-    assert_eq!(mint(by_header).await.unwrap_err().trace.as_deref(), Some(TRACE));
+    for body in [json!("<html>"), json!({"trace_id": CANARY}), json!({"trace_id": 7, "correlation_id": other})] {
+        let by_header = server(move |_| with(answer(503, body.clone()), &[("x-ms-request-id", TRACE)])).0;
+        assert_eq!(mint(by_header).await.unwrap_err().trace.as_deref(), Some(TRACE));
+    }
 
     let (untold, log) = always(503, "busy");
     let trace = mint(untold).await.unwrap_err().trace;
