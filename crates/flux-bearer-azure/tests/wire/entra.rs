@@ -19,8 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use crate::server::{
-    CANARY, CLIENT, TENANT, TRACE, always, assert_own_words, hostile, json as answer, plain, refusing, server, silent,
-    with,
+    CANARY, CLIENT, TENANT, TRACE, always, assert_own_words, hostile, json as answer, refusing, server, silent, with,
 };
 
 /// A service account token as the edge reads it.
