@@ -145,10 +145,8 @@ fn leading_number(text: &str) -> Option<u32> {
 fn request_id() -> Option<String> {
     let mut bytes = [0; 16];
     rand::fill(&mut bytes).ok()?;
-    let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
-    *version = *version & 0x0f | 0x40;
-    *variant = *variant & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let random = u128::from_be_bytes(bytes) & !(0xf << 76 | 0b11 << 62);
+    let hex = format!("{:032x}", random | 4 << 76 | 0b10 << 62);
     let parts = [hex.get(..8)?, hex.get(8..12)?, hex.get(12..16)?, hex.get(16..20)?, hex.get(20..)?];
     Some(parts.join("-"))
 }

@@ -60,7 +60,7 @@ mod tests {
             let grant = read(body).unwrap();
             assert_eq!(grant.expires_in, Some(Duration::from_secs(3599)));
             assert_eq!(grant.expires_on.map(Timestamp::as_second), Some(1_795_446_000));
-            assert_eq!(grant.refresh_in, Some(Duration::from_secs(1800)));
+            assert_eq!(grant.refresh_in, Some(Duration::from_mins(30)));
         }
     }
 

@@ -12,6 +12,7 @@ use flux_bearer::failure::{Class, Failure, Unreachable};
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Error as ClientError;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
@@ -130,10 +131,11 @@ async fn first(mut body: Body, wanted: usize) -> Result<Bytes, BoxError> {
 fn unreachable(error: &(dyn Error + 'static)) -> Unreachable {
     let causes = || std::iter::successors(Some(error), |error| cause(*error));
     let refused = |error: &(dyn Error + 'static)| {
-        let by_client = error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|it| it.is_connect());
+        let by_client = error.downcast_ref::<ClientError>().is_some_and(ClientError::is_connect);
         by_client || error.downcast_ref::<io::Error>().is_some_and(|error| is_refusal(error.kind()))
     };
-    let garbled = |error: &(dyn Error + 'static)| error.downcast_ref::<hyper::Error>().is_some_and(|it| it.is_parse());
+    let garbled =
+        |error: &(dyn Error + 'static)| error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
     match causes().find_map(|error| error.downcast_ref::<rustls::Error>()) {
         // What comes back is no TLS at all: plain HTTP of something in between.
         Some(rustls::Error::InvalidMessage(_)) => Unreachable::Malformed,

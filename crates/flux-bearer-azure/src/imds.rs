@@ -33,7 +33,7 @@ const API_VERSION: &str = "2018-02-01";
 pub const WAITS: [u64; 6] = [1, 2, 6, 14, 30, 20];
 
 /// Longest `Retry-After` that is waited for within a mint. A longer one goes to the caller, which has others to serve.
-pub const MAX_WAIT: Duration = Duration::from_secs(60);
+pub const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// How many requests may be on the way at once: IMDS takes five of the identity category a machine.
 pub const MAX_IN_FLIGHT: usize = 5;

@@ -9,7 +9,7 @@ use crate::entra::Form;
 /// Longest service account token that is sent, in bytes. Real ones have 1 to 2 KiB.
 pub const MAX_ASSERTION_BYTES: usize = 16 * 1024;
 
-/// Where the service account token comes from: a projected file or the TokenRequest API.
+/// Where the service account token comes from: a projected file or the `TokenRequest` API.
 ///
 /// It is read anew for every mint, because the kubelet replaces the file long before the process ends.
 pub trait Assertion: Send + Sync {
@@ -17,7 +17,7 @@ pub trait Assertion: Send + Sync {
     ///
     /// # Errors
     /// What keeps it from being read, in words that may be shown.
-    fn read<'a>(&'a self) -> BoxFuture<'a, Result<SecretString, Failure>>;
+    fn read(&self) -> BoxFuture<'_, Result<SecretString, Failure>>;
 }
 
 /// The form that signs in as `client_id` with the service account token that `assertion` reads now.

@@ -48,24 +48,26 @@ mod tests {
     use super::*;
 
     const DATE: &str = "Sun, 22 Nov 2026 10:00:00 GMT";
+    const LATER: &str = "Sun, 22 Nov 2026 10:01:30 GMT";
 
-    fn asked(pairs: &[(&'static str, &'static str)]) -> Option<Duration> {
+    type Pairs = &'static [(&'static str, &'static str)];
+
+    fn asked(pairs: Pairs) -> Option<Duration> {
         let pairs = pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         retry_after(&pairs.collect())
     }
 
     #[test]
     fn every_form_of_retry_after_is_read() {
-        let later = "Sun, 22 Nov 2026 10:01:30 GMT";
-        let cases: &[(&[(&str, &str)], Option<u64>)] = &[
+        let cases: &[(Pairs, Option<u64>)] = &[
             (&[("retry-after", "60")], Some(60_000)),
             (&[("retry-after", " 0 ")], Some(0)),
             (&[("retry-after-ms", "250")], Some(250)),
             (&[("x-ms-retry-after-ms", "1500"), ("retry-after", "60")], Some(1500)),
             (&[("retry-after-ms", "soon"), ("retry-after", "60")], Some(60_000)),
-            (&[("date", DATE), ("retry-after", later)], Some(90_000)),
-            (&[("date", later), ("retry-after", DATE)], Some(0)),
-            (&[("retry-after", later)], None),
+            (&[("date", DATE), ("retry-after", LATER)], Some(90_000)),
+            (&[("date", LATER), ("retry-after", DATE)], Some(0)),
+            (&[("retry-after", LATER)], None),
             (&[("retry-after", "-5")], None),
             (&[("retry-after", "")], None),
             (&[("retry-after", "1.5")], None),

@@ -101,6 +101,9 @@ fn tcp(timeout: Duration) -> HttpConnector {
 }
 
 /// TLS 1.2 or 1.3, trusting the system's roots and the extra ones.
+///
+/// What the system's roots are is the platform verifier's affair: on Linux it looks at `SSL_CERT_FILE` and `SSL_CERT_DIR`
+/// by itself, which replace them. Certificates are dated, so TLS alone looks at the real time.
 fn tls(settings: &Network) -> Result<ClientConfig, NetworkError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let extra = certificates(settings.extra_ca_pem.as_deref())?;
@@ -164,5 +167,72 @@ where
             tunnel = tunnel.with_auth(password.clone());
         }
         Box::pin(tunnel.call(destination).map_err(Into::into))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tower::{ServiceExt, service_fn};
+
+    use super::*;
+
+    const ENTRA: &str = "https://login.microsoftonline.com/t/oauth2/v2.0/token";
+
+    /// Where a connection for `uri` goes under `settings`, and what is said on it before it is handed over.
+    async fn connect(settings: Network, uri: &'static str) -> (String, String) {
+        let asked = Arc::new(Mutex::new(None::<(Uri, DuplexStream)>));
+        let seen = asked.clone();
+        let connector = service_fn(move |uri: Uri| {
+            let (ours, mut theirs) = tokio::io::duplex(4096);
+            let seen = seen.clone();
+            async move {
+                theirs.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await?;
+                *seen.lock().unwrap() = Some((uri, theirs));
+                Ok::<_, std::io::Error>(TokioIo::new(ours))
+            }
+        });
+        let route = Route { connector, proxies: Arc::new(proxies(&settings).unwrap()) };
+        drop(route.oneshot(Uri::from_static(uri)).await.unwrap());
+        let (uri, mut theirs) = asked.lock().unwrap().take().unwrap();
+        let mut said = String::new();
+        theirs.read_to_string(&mut said).await.unwrap();
+        (uri.to_string(), said)
+    }
+
+    fn behind(proxy: &str, no_proxy: &str) -> Network {
+        Network { https_proxy: Some(proxy.into()), no_proxy: Some(no_proxy.into()), extra_ca_pem: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proxy_is_asked_for_a_tunnel_with_its_password() {
+        let (destination, said) = connect(behind("http://user:p%40ss@proxy.example:3128", ""), ENTRA).await;
+        assert_eq!(destination, "http://proxy.example:3128/");
+        let host = "login.microsoftonline.com:443";
+        let password = "Proxy-Authorization: Basic dXNlcjpwQHNz";
+        assert_eq!(said, format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n{password}\r\n\r\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_proxy_or_past_it_the_way_is_straight() {
+        for settings in [
+            Network::default(),
+            behind("", ""),
+            behind("http://proxy.example:3128", "example.org, .microsoftonline.com"),
+            behind("http://proxy.example:3128", "*"),
+        ] {
+            assert_eq!(connect(settings, ENTRA).await, (ENTRA.to_owned(), String::new()));
+        }
+        let other = behind("proxy.example:3128", "example.org");
+        assert_eq!(connect(other, ENTRA).await.0, "http://proxy.example:3128/", "a proxy without a scheme is HTTP");
+    }
+
+    #[test]
+    fn nothing_of_a_proxy_is_in_the_error() {
+        let Err(error) = proxies(&behind("socks5://user:canary@proxy", "")) else { panic!("no HTTP proxy") };
+        assert!(!format!("{error} {error:?}").contains("canary"));
     }
 }
