@@ -121,7 +121,9 @@ impl Loop {
             expires_at: write.token.expires_at,
             fingerprint: write.token.fingerprint.clone(),
         };
-        let Some(body) = manifest(&secret.namespace, &secret.name, version.as_ref(), &write.token, &record) else { return };
+        let Some(body) = manifest(&secret.namespace, &secret.name, version.as_ref(), &write.token, &record) else {
+            return;
+        };
         let manager = field_manager(&key.name);
         match self.kubernetes.apply_secret(&secret, &manager, write.force, &body).await {
             Ok(metadata) => {
@@ -281,10 +283,14 @@ impl Loop {
     /// Once a minute: follows the machine's clock, and forgets the tokens of identities that nobody uses any more.
     pub fn tidy(&self) {
         if let Some(step) = self.clock.recheck() {
-            tracing::warn!(seconds = step.as_secs(), "the clock was set, or the machine slept: looking at everything again");
+            tracing::warn!(
+                seconds = step.as_secs(),
+                "the clock was set, or the machine slept: looking at everything again"
+            );
             self.wake(lock(&self.index).keys());
         }
-        let used: HashSet<Identity> = lock(&self.index).iter().flat_map(|(_, entry)| identities(entry)).cloned().collect();
+        let used: HashSet<Identity> =
+            lock(&self.index).iter().flat_map(|(_, entry)| identities(entry)).cloned().collect();
         self.mints.retain(&used);
         self.metrics.tidy(self.queue.depth(), &self.expired());
     }

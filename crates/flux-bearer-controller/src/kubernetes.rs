@@ -200,14 +200,14 @@ fn path(key: &Key, resource: &str) -> String {
     format!("/api/v1/namespaces/{}/{resource}/{}", key.namespace, key.name)
 }
 
-/// A request with these headers. Its parts are names that Kubernetes has validated, so it can always be built; if not,
-/// an empty request gets an answer that says so.
+/// A request with these headers. Its parts are names that Kubernetes has validated, so it can always be built; were it
+/// not so, a bare request for `/` is harmless and its answer is no Secret.
 fn request(method: Method, path: &str, accept: &str, content_type: &str, body: Vec<u8>) -> Request<Body> {
     let mut builder = Request::builder().method(method).uri(path).header(header::ACCEPT, accept);
     if !content_type.is_empty() {
         builder = builder.header(header::CONTENT_TYPE, content_type);
     }
-    builder.body(Body::from(body)).unwrap_or_default()
+    builder.body(Body::from(body)).unwrap_or_else(|_| Request::new(Body::empty()))
 }
 
 fn metadata(answer: &Answer) -> Result<ObjectMeta, Failure> {

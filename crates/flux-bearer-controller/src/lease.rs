@@ -82,7 +82,8 @@ fn step(lease: Option<&LeaseSpec>, unchanged: Duration, me: &str, own: Duration)
     let Some(spec) = lease else { return Step::Take };
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
     // Its holder says how long to wait; a senseless value is replaced by our own.
-    let stated = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
+    let stated =
+        spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
     let duration = stated.map_or(own, Duration::from_secs);
     if holder.is_empty() || holder == me || unchanged >= duration { Step::Take } else { Step::Wait }
 }
@@ -130,7 +131,9 @@ impl Elector {
         self.leadership.extend(None);
         let freed = async {
             let mut lease = self.api.get(&self.settings.name).await?;
-            if let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_ref() == Some(&self.settings.holder)) {
+            if let Some(spec) =
+                lease.spec.as_mut().filter(|spec| spec.holder_identity.as_ref() == Some(&self.settings.holder))
+            {
                 spec.holder_identity = Some(String::new());
                 spec.lease_duration_seconds = Some(1);
                 self.api.replace(&self.settings.name, &PostParams::default(), &lease).await?;

@@ -50,7 +50,11 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("flux_bearer");
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         registry.register("build", "The version of the controller", Info::new(version));
-        registry.register("token_expiry_timestamp_seconds", "When the token in the Secret expires", metrics.expiry.clone());
+        registry.register(
+            "token_expiry_timestamp_seconds",
+            "When the token in the Secret expires",
+            metrics.expiry.clone(),
+        );
         registry.register("ready", "Whether the Secret holds a token that has not expired", metrics.ready.clone());
         registry.register("mints", "Tokens asked for, by how it ended", metrics.mints.clone());
         registry.register("secret_writes", "Secrets written, by how it ended", metrics.writes.clone());

@@ -21,7 +21,9 @@ pub fn decide_about(
     let entry = index.get(key)?;
     let record = entry.held.record();
     let revoked = record.and_then(|record| record.identity.check_allowed(&key.namespace, index.pod()).err());
-    let of = |identity: Option<&Identity>| identity.and_then(|identity| mints.get(identity)).map_or(Mint::default(), State::view);
+    let of = |identity: Option<&Identity>| {
+        identity.and_then(|identity| mints.get(identity)).map_or(Mint::default(), State::view)
+    };
     let nudge = nudge(index, entry, key);
     let rival = index.rival(key);
     let observed = Observed {

@@ -175,7 +175,8 @@ fn holder(claims: Option<&Value>, identity: &Identity) -> StatusIdentity {
     }
 }
 
-fn fingerprint(token: &str) -> String {
+/// The first 64 bits of the SHA-256 of `token` in hex.
+pub fn fingerprint(token: &str) -> String {
     let hash = digest::digest(&digest::SHA256, token.as_bytes());
     let first = hash.as_ref().iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     format!("{first:016x}")

@@ -1,0 +1,146 @@
+//! The controller's binary: flags and environment in, the loop running until it is told to stop.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use flux_bearer::identity::Pod;
+use flux_bearer_azure::entra::Authority;
+use flux_bearer_azure::http::{Http, Network};
+use flux_bearer_azure::mint::Azure;
+use flux_bearer_azure::workload::Assertion;
+use flux_bearer_controller::args::Args;
+use flux_bearer_controller::clock::Clock;
+use flux_bearer_controller::credentials::TokenFile;
+use flux_bearer_controller::metrics::Metrics;
+use flux_bearer_controller::run::{End, Parts, Settings, run};
+use flux_bearer_controller::watch::Scope;
+use flux_bearer_controller::{lease, logs, server};
+use kube::{Client, Config};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> anyhow::Result<ExitCode> {
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        bail!("another crypto library was installed first");
+    }
+    let args = Args::parse();
+    let clock = Clock::system();
+    logs::init(args.log_encoding, args.log_level, clock.clone());
+    args.check().map_err(anyhow::Error::msg)?;
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let parts = parts(&args, clock, metrics).await?;
+    let stop = stop_signal()?;
+    let (ready, is_ready) = watch::channel(false);
+    for (address, router) in
+        [(&args.metrics_addr, server::metrics(Arc::new(registry))), (&args.health_addr, server::health(is_ready))]
+    {
+        serve(address, router, stop.clone()).await?;
+    }
+    match run(settings(&args), parts, ready, stop).await {
+        End::Stopped => Ok(ExitCode::SUCCESS),
+        End::LeaseLost => {
+            tracing::error!("the lease was lost; ending, to be started anew");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn parts(args: &Args, clock: Clock, metrics: Metrics) -> anyhow::Result<Parts> {
+    let extra_ca_pem = match &args.ca_file {
+        Some(path) => Some(tokio::fs::read(path).await.with_context(|| format!("--ca-file {}", path.display()))?),
+        None => None,
+    };
+    let network = Network { https_proxy: args.https_proxy.clone(), no_proxy: args.no_proxy.clone(), extra_ca_pem };
+    let https = Http::network(&network).context("HTTPS can't be set up; check --ca-file and HTTPS_PROXY")?;
+    let authority = Authority::parse(&args.authority_host).context("AZURE_AUTHORITY_HOST")?;
+    let assertion = args.federated_token_file.clone().map(|path| Arc::new(TokenFile(path)) as Arc<dyn Assertion>);
+    Ok(Parts {
+        client: kubernetes().await?,
+        azure: Azure::new(https.clone(), Http::link_local(), authority),
+        azure_devops: https,
+        assertion,
+        clock,
+        metrics,
+    })
+}
+
+async fn kubernetes() -> anyhow::Result<Client> {
+    let mut config = Config::infer().await.context("neither a pod's service account nor a kubeconfig was found")?;
+    // kube's own limits (30 s, 295 s) would outlive a lease.
+    config.connect_timeout = Some(Duration::from_secs(5));
+    Client::try_from(config).context("the Kubernetes client can't be set up")
+}
+
+fn settings(args: &Args) -> Settings {
+    let namespace = (!args.watch_all_namespaces).then(|| args.runtime_namespace.clone());
+    Settings {
+        pod: Pod {
+            namespace: args.runtime_namespace.clone(),
+            tenant_id: args.tenant_id.clone(),
+            client_id: args.client_id.clone(),
+            allowed: args.allow_identity.clone(),
+        },
+        instance: args.instance.clone(),
+        scope: Scope { namespace, selector: args.watch_label_selector.clone() },
+        concurrent: args.concurrent.into(),
+        longest: args.max_refresh_interval,
+        lease: args.enable_leader_election.then(|| lease::Settings {
+            name: lease_name(args.watch_label_selector.as_deref()),
+            holder: format!("{}_{}", args.instance, std::process::id()),
+            duration: args.leader_election_lease_duration,
+            renew_deadline: args.leader_election_renew_deadline,
+            retry_period: args.leader_election_retry_period,
+            release: args.leader_election_release_on_cancel,
+        }),
+    }
+}
+
+/// One lease a shard, so that shards don't wait for each other.
+fn lease_name(selector: Option<&str>) -> String {
+    let name = "flux-bearer-controller-leader-election";
+    match selector {
+        None => name.to_owned(),
+        Some(selector) => format!("{name}-{}", flux_bearer::token::fingerprint(selector)),
+    }
+}
+
+/// Goes up at SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        sender.send_replace(true);
+    });
+    Ok(receiver)
+}
+
+/// Serves `router` at a Go-style address (`:8080` is every interface); 0 turns it off.
+async fn serve(address: &str, router: axum::Router, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    if address == "0" {
+        return Ok(());
+    }
+    let address = if address.starts_with(':') { format!("[::]{address}") } else { address.to_owned() };
+    let listener = match (TcpListener::bind(&address).await, address.strip_prefix("[::]")) {
+        // A kernel without IPv6 knows no [::].
+        (Err(_), Some(port)) => TcpListener::bind(format!("0.0.0.0{port}")).await,
+        (bound, _) => bound,
+    };
+    let listener = listener.with_context(|| format!("can't listen on {address}"))?;
+    let stopped = async move {
+        // An error means that the signal handler is gone, and the process with it.
+        drop(stop.wait_for(|stop| *stop).await);
+    };
+    tokio::spawn(server::serve(listener, router, stopped));
+    Ok(())
+}

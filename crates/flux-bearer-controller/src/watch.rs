@@ -1,0 +1,238 @@
+//! The watches: BearerTokens, the metadata of our Secrets, and GitRepositories, each into the index.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::Arc;
+
+use flux_bearer::NAME;
+use flux_bearer::resource::{BearerToken, BearerTokenStatus};
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DynamicObject};
+use kube::core::{ApiResource, GroupVersionKind, PartialObjectMeta};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, ResourceExt};
+use tokio::sync::watch;
+
+use crate::act::Loop;
+use crate::index::{Key, Seen, Source, unread};
+use crate::lock;
+
+/// Objects a page: bounds what a list of ten thousand takes in memory at once.
+const PAGE: u32 = 100;
+
+/// Which objects are watched.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Only this namespace.
+    pub namespace: Option<String>,
+    /// Only BearerTokens with these labels.
+    pub selector: Option<String>,
+}
+
+impl Scope {
+    /// Asks for metadata only: no Secret's data is ever on its way to us.
+    fn secrets(&self, client: Client) -> Api<PartialObjectMeta<Secret>> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
+    }
+
+    fn dynamic(&self, client: Client, kind: &ApiResource) -> Api<DynamicObject> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, kind),
+            None => Api::all_with(client, kind),
+        }
+    }
+}
+
+/// Watches everything, for ever. The Secrets wait for the BearerTokens, which tell what their metadata is looked at for;
+/// `ready` becomes true once all three have been listed once, or can't be.
+pub async fn all(work: Arc<Loop>, client: Client, scope: Scope, ready: watch::Sender<bool>) {
+    let (listed, tokens_listed) = watch::channel(false);
+    let sources_listed = watch::channel(false);
+    let secrets_listed = watch::channel(false);
+    let tokens = bearer_tokens(&work, client.clone(), &scope, listed);
+    let sources = sources(&work, client.clone(), &scope, sources_listed.0);
+    let secrets = async {
+        let mut tokens_listed = tokens_listed;
+        until(&mut tokens_listed).await;
+        secrets(&work, client, &scope, secrets_listed.0).await;
+    };
+    let all_listed = async {
+        let (mut sources, mut secrets) = (sources_listed.1, secrets_listed.1);
+        until(&mut sources).await;
+        until(&mut secrets).await;
+        ready.send_replace(true);
+        std::future::pending::<()>().await;
+    };
+    tokio::join!(tokens, sources, secrets, all_listed);
+}
+
+/// Waits until the flag is up.
+async fn until(flag: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it whoever would be waited for.
+    if flag.wait_for(|up| *up).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn config(selector: Option<&str>) -> watcher::Config {
+    let config = watcher::Config::default().page_size(PAGE);
+    match selector {
+        Some(selector) => config.labels(selector),
+        None => config,
+    }
+}
+
+async fn bearer_tokens(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch::Sender<bool>) {
+    // Untyped, so that one object that can't be read doesn't take the watch down with it.
+    let kind = ApiResource::erase::<BearerToken>(&());
+    let stream = watcher(scope.dynamic(client, &kind), config(scope.selector.as_deref()));
+    follow(stream, "BearerToken", &listed, |event| {
+        let now = work.clock.now();
+        let mut index = lock(&work.index);
+        let woken = match event {
+            Change::Seen(object) => {
+                let key = key(&object);
+                index.bearer_token(&key, seen(object), now)
+            }
+            Change::Gone(key) => {
+                work.metrics.forget(&key);
+                work.queue.forget(&key);
+                index.bearer_token_gone(&key)
+            }
+            Change::Listed(all) => {
+                let gone: Vec<Key> = index.keys().into_iter().filter(|key| !all.contains(key)).collect();
+                gone.iter().for_each(|key| work.metrics.forget(key));
+                gone.iter().for_each(|key| work.queue.forget(key));
+                gone.iter().flat_map(|key| index.bearer_token_gone(key)).collect()
+            }
+        };
+        drop(index);
+        work.wake(woken);
+    })
+    .await;
+}
+
+async fn secrets(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch::Sender<bool>) {
+    let ours = format!("{}={NAME}", flux_bearer::secret::PART_OF);
+    let stream = watcher(scope.secrets(client), config(Some(&ours)));
+    follow(stream, "Secret", &listed, |event| {
+        let mut index = lock(&work.index);
+        let woken = match event {
+            Change::Seen(object) => index.secret(&key(&object), Some(&object.metadata)),
+            Change::Gone(key) => index.secret(&key, None),
+            Change::Listed(all) => index.secrets_listed(&all),
+        };
+        drop(index);
+        work.wake(woken);
+    })
+    .await;
+}
+
+async fn sources(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch::Sender<bool>) {
+    let kind = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
+    let kind = ApiResource::from_gvk_with_plural(&kind, "gitrepositories");
+    let stream = watcher(scope.dynamic(client, &kind), config(None));
+    let mut known: HashSet<Key> = HashSet::new();
+    follow(stream, "GitRepository", &listed, |event| {
+        let mut index = lock(&work.index);
+        let woken = match event {
+            Change::Seen(object) => {
+                let key = key(&object);
+                known.insert(key.clone());
+                let source = serde_json::to_value(&object).ok().as_ref().and_then(Source::read);
+                index.source(&key, source)
+            }
+            Change::Gone(key) => {
+                known.remove(&key);
+                index.source(&key, None)
+            }
+            Change::Listed(all) => {
+                let gone: Vec<Key> = known.extract_if(|key| !all.contains(key)).collect();
+                gone.iter().flat_map(|key| index.source(key, None)).collect()
+            }
+        };
+        drop(index);
+        work.wake(woken);
+    })
+    .await;
+}
+
+/// One change that a watch brings.
+enum Change<K> {
+    /// An object is there, new or changed.
+    Seen(K),
+    /// An object is gone.
+    Gone(Key),
+    /// A complete list: whatever is not in it is gone.
+    Listed(HashSet<Key>),
+}
+
+/// Follows a watch for ever. `listed` goes up after the first list, or at the first error: what can't be listed (no
+/// right, no such kind) is found out object by object.
+async fn follow<K, S>(stream: S, kind: &str, listed: &watch::Sender<bool>, mut take: impl FnMut(Change<K>))
+where
+    K: ResourceExt,
+    S: Stream<Item = watcher::Result<Event<K>>>,
+{
+    let mut stream = pin!(stream.default_backoff());
+    let mut list = HashSet::new();
+    let mut failing = false;
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(event) => {
+                failing = false;
+                match event {
+                    Event::Init => list.clear(),
+                    Event::InitApply(object) => {
+                        list.insert(key(&object));
+                        take(Change::Seen(object));
+                    }
+                    Event::Apply(object) => take(Change::Seen(object)),
+                    Event::Delete(object) => take(Change::Gone(key(&object))),
+                    Event::InitDone => {
+                        take(Change::Listed(std::mem::take(&mut list)));
+                        listed.send_replace(true);
+                    }
+                }
+            }
+            Err(error) => {
+                // Said once a run of errors: the watch tries again by itself, with backoff.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(kind, code = code(&error), "the watch was interrupted");
+                }
+                listed.send_replace(true);
+            }
+        }
+    }
+}
+
+/// What kind of error interrupted a watch; never its text, which may hold a reply.
+fn code(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => format!("HTTP {}", status.code),
+        watcher::Error::WatchError(status) => format!("HTTP {}", status.code),
+        _ => "ConnectionFailed".to_owned(),
+    }
+}
+
+fn key(object: &impl ResourceExt) -> Key {
+    Key::new(&object.namespace().unwrap_or_default(), &object.name_any())
+}
+
+/// A BearerToken as read from what the API server stores.
+fn seen(object: DynamicObject) -> Seen {
+    let DynamicObject { metadata, mut data, .. } = object;
+    let mut part =
+        |name: &str| data.get_mut(name).map(serde_json::Value::take).unwrap_or_else(|| serde_json::json!({}));
+    let spec = serde_json::from_value(part("spec"));
+    let status: BearerTokenStatus = serde_json::from_value(part("status")).unwrap_or_default();
+    let content = spec.map(|spec| (spec, status)).map_err(|_| unread());
+    Seen { metadata, content }
+}
