@@ -8,5 +8,6 @@
 //! Azure's business, not ours.
 
 pub mod clock;
+pub mod edge;
 pub mod faults;
 pub mod service;
