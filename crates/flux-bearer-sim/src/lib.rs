@@ -8,6 +8,16 @@
 //! Azure's business, not ours.
 
 pub mod clock;
+mod devops;
 pub mod edge;
+mod entra;
 pub mod faults;
+pub mod git;
+mod imds;
+pub mod issuer;
+pub mod journal;
+pub mod jwt;
+mod random;
 pub mod service;
+pub mod state;
+pub mod world;
