@@ -7,6 +7,7 @@
 //! Nothing that is shipped depends on this crate. It knows the rules of flux-bearer nowhere: what Azure answers is
 //! Azure's business, not ours.
 
+pub mod admin;
 pub mod clock;
 mod devops;
 pub mod edge;
