@@ -1,7 +1,7 @@
 //! Real Git behind the simulated repositories: `git http-backend`, run as a CGI program for each request.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::BoxError;
 
 use super::cgi;
+use crate::git::GitBackend;
 
 /// Git processes at a time. Each costs three pipes beside the client's socket, and 1024 open files are the usual limit.
 const PROCESSES: usize = 64;
@@ -40,19 +41,6 @@ impl HttpBackend {
         Self { path, processes: Arc::new(Semaphore::new(PROCESSES)) }
     }
 
-    /// Serves one request for the repository in this directory.
-    pub fn serve(
-        &self,
-        repository: &Path,
-        path_in_repository: &str,
-        request: Request<Body>,
-    ) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
-        let (parts, body) = request.into_parts();
-        let mut git = self.command(repository, path_in_repository);
-        git.envs(cgi::variables(&parts));
-        Box::pin(self.clone().answer(git, body))
-    }
-
     async fn answer(self, git: Command, body: Body) -> Result<Response<Body>, BoxError> {
         let place = self.processes.acquire_owned().await?;
         let (child, stdin, stdout, stderr) = spawn(git)?;
@@ -70,7 +58,7 @@ impl HttpBackend {
     fn command(&self, repository: &Path, path_in_repository: &str) -> Command {
         let mut git = Command::new("git");
         git.arg("http-backend").env_clear().env("PATH", &self.path);
-        git.env("GIT_PROJECT_ROOT", repository).env("PATH_INFO", path_in_repository);
+        git.env("GIT_PROJECT_ROOT", repository).env("PATH_INFO", format!("/{path_in_repository}"));
         git.env("GIT_HTTP_EXPORT_ALL", "1").env("REMOTE_USER", "flux-bearer-sim");
         git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
         git.env("GIT_CONFIG_COUNT", SETTINGS.len().to_string());
@@ -79,6 +67,20 @@ impl HttpBackend {
         }
         git.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         git
+    }
+}
+
+impl GitBackend for HttpBackend {
+    fn serve(
+        &self,
+        repository: PathBuf,
+        path_in_repository: String,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+        let (parts, body) = request.into_parts();
+        let mut git = self.command(&repository, &path_in_repository);
+        git.envs(cgi::variables(&parts));
+        Box::pin(self.clone().answer(git, body))
     }
 }
 

@@ -22,14 +22,13 @@ use crate::service::Service;
 /// Time for a whole fetch but its body. Entra gives an issuer about as long before it answers AADSTS90061.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A client that trusts the certificates in `ca_files` and nothing else, over HTTPS only.
+/// A client that trusts the certificates in the files that `ca_files` names, and nothing else, over HTTPS only.
 ///
-/// The files are read at each fetch, because a cluster may make its CA after the world has started. One that isn't there
-/// (yet) is skipped. Every issuer may present a certificate of every file: a cluster's keys may be on another host.
-pub fn client(ca_files: Vec<PathBuf>) -> Service {
-    let ca_files = Arc::new(ca_files);
+/// Files and their list are read at each fetch, because a cluster may make its CA after the world has started. One that
+/// isn't there (yet) is skipped. Every issuer may present a certificate of every file: its keys may be on another host.
+pub fn client(ca_files: impl Fn() -> Vec<PathBuf> + Clone + Send + Sync + 'static) -> Service {
     Service::new(service_fn(move |request| {
-        let ca_files = ca_files.clone();
+        let ca_files = ca_files();
         async move { tokio::time::timeout(DEADLINE, fetch(request, &ca_files)).await? }
     }))
 }

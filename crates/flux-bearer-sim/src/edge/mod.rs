@@ -6,10 +6,16 @@
 
 pub mod backend;
 pub mod cgi;
+pub mod cli;
 mod flushed;
 pub mod folder;
 pub mod hosts;
 pub mod issuer_client;
 pub mod listen;
+pub mod namespace;
+pub mod serve;
 pub mod tls;
 pub mod trust;
+pub mod wiring;
+
+pub use cli::Arguments;

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// The variables that name a file of trusted certificates, and who reads them: Go, Rust and OpenSSL; Python; Node.js; git.
-pub const CA_VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO"];
+/// The variables that name a file of trusted certificates, and who reads them: Go, Rust and OpenSSL; Python; Node.js; git;
+/// curl, which prefers its own to the first.
+pub const CA_VARIABLES: [&str; 5] =
+    ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "CURL_CA_BUNDLE"];
 
 /// The variable with the URL of the admin API.
 pub const ADMIN_VARIABLE: &str = "FLUX_BEARER_SIM_ADMIN";
