@@ -34,8 +34,22 @@ struct Exchange<'a> {
     answers: Answers<'a>,
 }
 
-/// An answer that was refused for want of a right, or of the thing asked for: Azure DevOps does not say which.
-struct Denied(Response<Body>);
+/// A refusal, and what it says of the token.
+struct Denied {
+    verdict: TokenVerdict,
+    response: Box<Response<Body>>,
+}
+
+impl Denied {
+    fn new(verdict: TokenVerdict, response: Response<Body>) -> Self {
+        Self { verdict, response: Box::new(response) }
+    }
+
+    /// For want of a right, or of the thing asked for: Azure DevOps does not say which.
+    fn no_right(response: Response<Body>) -> Self {
+        Self::new(TokenVerdict::NoRight, response)
+    }
+}
 
 /// Answers a request for a host of Azure DevOps.
 pub(crate) async fn serve(world: &World, request: Request<Body>, visit: &Visit) -> Response<Body> {
@@ -48,60 +62,48 @@ pub(crate) async fn serve(world: &World, request: Request<Body>, visit: &Visit) 
     }
     let answers = Answers::to(&request, organization, target.is_git());
     let exchange = Exchange { world, state: &state, organization, answers };
-    let mut response = exchange.serve(caller, target.what, request, visit).await;
+    let (verdict, mut response) = match exchange.serve(caller, target.what, request).await {
+        Ok(response) => (TokenVerdict::Valid, response),
+        Err(Denied { verdict, response }) => (verdict, *response),
+    };
+    visit.judged(verdict);
     exchange.answers.finish(&mut response);
     response
 }
 
 impl Exchange<'_> {
-    async fn serve(&self, caller: Caller, what: What, request: Request<Body>, visit: &Visit) -> Response<Body> {
-        let identity = match self.admit(caller, &what, request.method()) {
-            Ok(identity) => identity,
-            Err((verdict, response)) => {
-                visit.judged(verdict);
-                return response;
-            }
-        };
-        let served = match what {
+    async fn serve(&self, caller: Caller, what: What, request: Request<Body>) -> Result<Response<Body>, Denied> {
+        let identity = self.admit(caller, &what, request.method())?;
+        match what {
             What::Git { project, repository, path } => {
                 self.git(&identity, project.as_deref(), &repository, &path, request).await
             }
             What::Rest { project, path } => self.rest(&identity, project.as_deref(), &path, &request),
             What::Page => Ok(answer::no_such_page()),
-        };
-        match served {
-            Ok(response) => {
-                visit.judged(TokenVerdict::Valid);
-                response
-            }
-            Err(Denied(response)) => {
-                visit.judged(TokenVerdict::NoRight);
-                response
-            }
         }
     }
 
     /// The identity, when its token is good, the organisation knows it, and nothing keeps it out.
-    fn admit(&self, caller: Caller, what: &What, method: &Method) -> Result<Identity, (TokenVerdict, Response<Body>)> {
+    fn admit(&self, caller: Caller, what: &What, method: &Method) -> Result<Identity, Denied> {
         let identity = match caller {
             Caller::Known(identity) => identity,
             Caller::Stranger(verdict) if self.welcomes_strangers(what, method) => {
-                return Err((verdict, rest::anonymous(self.organization)));
+                return Err(Denied::new(verdict, rest::anonymous(self.organization)));
             }
-            Caller::Stranger(verdict) => return Err((verdict, self.answers.sign_in())),
+            Caller::Stranger(verdict) => return Err(Denied::new(verdict, self.answers.sign_in())),
         };
         if is_zero(&self.organization.tenant_id) {
-            return Err((TokenVerdict::NotMember, self.answers.no_entra_here()));
+            return Err(Denied::new(TokenVerdict::NotMember, self.answers.no_entra_here()));
         }
         let at_home = self.organization.tenant_id.eq_ignore_ascii_case(&identity.tenant_id);
         if !at_home || self.organization.member(&identity.object_id).is_none() {
-            return Err((TokenVerdict::NotMember, self.not_a_member(&identity)));
+            return Err(Denied::new(TokenVerdict::NotMember, self.not_a_member(&identity)));
         }
         if holds(&self.organization.blocked_by_conditional_access, &identity.object_id) {
-            return Err((TokenVerdict::NoRight, self.answers.blocked_by_policy()));
+            return Err(Denied::no_right(self.answers.blocked_by_policy()));
         }
         if self.organization.rate_limit.as_ref().is_some_and(|limit| limit.blocked) {
-            return Err((TokenVerdict::Valid, self.answers.too_many()));
+            return Err(Denied::new(TokenVerdict::Valid, self.answers.too_many()));
         }
         Ok(identity)
     }

@@ -27,7 +27,7 @@ pub struct Issuer {
 impl Issuer {
     /// An issuer of this URL, byte for byte (a trailing slash is part of it), with a new key.
     pub fn new(url: impl Into<String>) -> Result<Self, SigningError> {
-        let keys = vec![Arc::new(SigningKey::generate()?)];
+        let keys = vec![Arc::new(SigningKey::new()?)];
         Ok(Self { url: url.into(), keys: Arc::new(RwLock::new(keys)) })
     }
 
@@ -59,7 +59,7 @@ impl Issuer {
 
     /// Signs with a new key from now on; the old ones stay published.
     pub fn rotate(&self) -> Result<(), SigningError> {
-        let key = Arc::new(SigningKey::generate()?);
+        let key = Arc::new(SigningKey::new()?);
         self.keys.write().unwrap_or_else(PoisonError::into_inner).push(key);
         Ok(())
     }

@@ -2,6 +2,8 @@
 //!
 //! Nothing here looks at a clock. Whether a token is within its validity window is the question of who reads it.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize, PublicKeyComponents};
@@ -56,38 +58,61 @@ impl Jwks {
     }
 }
 
-/// An RSA key of 2048 bits that signs.
-pub(crate) struct SigningKey {
-    pair: KeyPair,
+/// Keys that no one holds any more. Making one takes a fifth of a second in a debug build, and a suite makes hundreds of
+/// worlds: so each key is used again once its holder is gone. No two holders ever share one.
+static SPARE: Mutex<Vec<KeyParts>> = Mutex::new(Vec::new());
+
+#[derive(Clone)]
+struct KeyParts {
+    pair: Arc<KeyPair>,
     public: Jwk,
 }
 
+/// An RSA key of 2048 bits that signs.
+pub(crate) struct SigningKey {
+    parts: KeyParts,
+}
+
 impl SigningKey {
-    /// A new random key, named by its thumbprint.
-    pub(crate) fn generate() -> Result<Self, SigningError> {
-        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| SigningError)?;
-        let public = public_half(&pair)?;
-        Ok(Self { pair, public })
+    /// A key that no one else holds, named by its thumbprint.
+    pub(crate) fn new() -> Result<Self, SigningError> {
+        let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let parts = spare.map_or_else(KeyParts::generate, Ok)?;
+        Ok(Self { parts })
     }
 
     /// The public half.
     pub(crate) fn jwk(&self) -> &Jwk {
-        &self.public
+        &self.parts.public
     }
 
     /// The name of the key.
     pub(crate) fn kid(&self) -> &str {
-        self.public.kid.as_deref().unwrap_or_default()
+        self.parts.public.kid.as_deref().unwrap_or_default()
     }
 
     /// The token with this header (as JSON text, whose order is kept) and these claims.
     pub(crate) fn sign(&self, header: &str, claims: &Value) -> Result<String, SigningError> {
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let mut signature = vec![0; self.pair.public_modulus_len()];
-        self.pair
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
+        let pair = &self.parts.pair;
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
             .map_err(|_| SigningError)?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+impl Drop for SigningKey {
+    fn drop(&mut self) {
+        SPARE.lock().unwrap_or_else(PoisonError::into_inner).push(self.parts.clone());
+    }
+}
+
+impl KeyParts {
+    fn generate() -> Result<Self, SigningError> {
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| SigningError)?;
+        let public = public_half(&pair)?;
+        Ok(Self { pair: Arc::new(pair), public })
     }
 }
 

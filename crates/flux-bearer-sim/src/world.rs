@@ -71,7 +71,7 @@ impl World {
             clock,
             faults,
             journal: Journal::default(),
-            signing_key: SigningKey::generate()?,
+            signing_key: SigningKey::new()?,
             issuer_keys: IssuerKeys::default(),
             propagation: Propagation::default(),
             imds_cache: imds::Cache::default(),

@@ -184,9 +184,10 @@ impl<'a> Answers<'a> {
     /// The answer with the challenges that name the tenant.
     fn challenged(&self, mut response: Response<Body>) -> Response<Body> {
         let tenant = &self.organization.tenant_id;
-        let bearer = match is_zero(tenant) {
-            true => "Bearer".to_owned(),
-            false => format!("Bearer authorization_uri=https://login.microsoftonline.com/{tenant}"),
+        let bearer = if is_zero(tenant) {
+            "Bearer".to_owned()
+        } else {
+            format!("Bearer authorization_uri=https://login.microsoftonline.com/{tenant}")
         };
         let headers = response.headers_mut();
         for challenge in [bearer, format!("Basic realm=\"{REALM}\""), "TFS-Federated".to_owned()] {

@@ -18,6 +18,7 @@ pub(super) enum Caller {
 }
 
 /// What a token says of its identity.
+#[expect(clippy::struct_field_names, reason = "they are the ids of Entra, under the names that the state has for them")]
 pub(super) struct Identity {
     pub(super) object_id: String,
     pub(super) client_id: String,

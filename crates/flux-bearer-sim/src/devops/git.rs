@@ -25,7 +25,7 @@ impl Exchange<'_> {
         if is_push(path, request.uri().query()) && !repository.is_writable_by(&identity.object_id) {
             let message = "TF401027: You need the Git 'GenericContribute' permission to perform this action.";
             let kind = ErrorType("Microsoft.TeamFoundation.Git.Server", "GitNeedsPermissionException");
-            return Err(Denied(self.answers.error(StatusCode::FORBIDDEN, message, &kind)));
+            return Err(Denied::no_right(self.answers.error(StatusCode::FORBIDDEN, message, &kind)));
         }
         Ok(git::serve(self.world.git_backend(), repository, path, request).await)
     }
@@ -33,7 +33,7 @@ impl Exchange<'_> {
     /// The project, when the identity may see it.
     pub(super) fn project(&self, identity: &Identity, name: &str) -> Result<&Project, Denied> {
         let project = self.organization.project(name).filter(|one| one.is_readable_by(&identity.object_id));
-        project.ok_or_else(|| Denied(self.answers.no_project(name)))
+        project.ok_or_else(|| Denied::no_right(self.answers.no_project(name)))
     }
 
     /// The repository, when the identity has the right and the licence to read it.
@@ -44,7 +44,7 @@ impl Exchange<'_> {
         name: &str,
     ) -> Result<&'a Repository, Denied> {
         let repository = self.organization.repository(project, name).filter(|one| self.may_read(identity, one));
-        repository.ok_or_else(|| Denied(self.answers.no_repository(name)))
+        repository.ok_or_else(|| Denied::no_right(self.answers.no_repository(name)))
     }
 
     /// Whether the identity has the right and the licence to read a repository.

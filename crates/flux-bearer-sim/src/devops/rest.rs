@@ -39,14 +39,14 @@ impl Exchange<'_> {
         let lower: Vec<String> = path.iter().map(|segment| segment.to_lowercase()).collect();
         let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
         if request.method() == Method::OPTIONS && lower.is_empty() {
-            return Ok(json(StatusCode::OK, &list(LOCATIONS.map(location).to_vec())));
+            return Ok(json(StatusCode::OK, &list(&LOCATIONS.map(location))));
         }
         if request.method() != Method::GET {
             return Ok(method_not_allowed());
         }
         match lower.as_slice() {
             ["connectiondata"] => Ok(self.connection_data(identity, request)),
-            ["resourceareas"] => Ok(json(StatusCode::OK, &list(Vec::new()))),
+            ["resourceareas"] => Ok(json(StatusCode::OK, &list(&[]))),
             ["projects"] => Ok(self.projects(identity, request)),
             ["projects", name] => self.one_project(identity, name, request),
             ["git", "repositories"] => self.repositories(identity, project),
@@ -64,7 +64,7 @@ impl Exchange<'_> {
             let kind = ErrorType("Microsoft.VisualStudio.Services.WebApi", "VssInvalidPreviewVersionException");
             return self.answers.error(StatusCode::BAD_REQUEST, &message, &kind);
         }
-        json(StatusCode::OK, &connection_data(self.organization, self.user(identity)))
+        json(StatusCode::OK, &connection_data(self.organization, &self.user(identity)))
     }
 
     /// The identity as the organisation knows it. Its id and the id in its descriptor differ in the version digit.
@@ -95,7 +95,7 @@ impl Exchange<'_> {
         let mut rest = readable.skip(skip);
         let page: Vec<Value> = rest.by_ref().take(top).map(|one| project(self.organization, one)).collect();
         let next = rest.next().map(|_| HeaderValue::from(skip.saturating_add(top)));
-        let mut response = json(StatusCode::OK, &list(page));
+        let mut response = json(StatusCode::OK, &list(&page));
         if let Some(next) = next {
             response.headers_mut().insert("x-ms-continuationtoken", next);
         }
@@ -125,8 +125,8 @@ impl Exchange<'_> {
         let projects = self.organization.projects.iter().filter(readable).filter(chosen);
         let pairs = projects.flat_map(|project| project.repositories.iter().map(move |one| (project, one)));
         let pairs = pairs.filter(|(_, one)| self.may_read(identity, one));
-        let found = pairs.map(|(project, one)| repository(self.organization, project, one));
-        Ok(json(StatusCode::OK, &list(found.collect())))
+        let found: Vec<Value> = pairs.map(|(project, one)| repository(self.organization, project, one)).collect();
+        Ok(json(StatusCode::OK, &list(&found)))
     }
 
     fn one_repository(&self, identity: &Identity, within: Option<&str>, name: &str) -> Served {
@@ -139,7 +139,7 @@ impl Exchange<'_> {
                 .iter()
                 .filter(|project| project.is_readable_by(&identity.object_id))
                 .find(|project| self.organization.repository(project, name).is_some())
-                .ok_or_else(|| Denied(self.answers.no_repository(name)))?,
+                .ok_or_else(|| Denied::no_right(self.answers.no_repository(name)))?,
         };
         let found = self.repository(identity, within, name)?;
         Ok(json(StatusCode::OK, &repository(self.organization, within, found)))
@@ -158,12 +158,12 @@ pub(super) fn anonymous(organization: &Organization) -> Response<Body> {
         "metaTypeId": 0,
         "properties": {},
     });
-    json(StatusCode::OK, &connection_data(organization, user))
+    json(StatusCode::OK, &connection_data(organization, &user))
 }
 
-fn connection_data(organization: &Organization, user: Value) -> Value {
+fn connection_data(organization: &Organization, user: &Value) -> Value {
     json!({
-        "authenticatedUser": user.clone(),
+        "authenticatedUser": user,
         "authorizedUser": user,
         "instanceId": organization.id(),
         "deploymentId": derived_id(&["deployment"]),
@@ -228,7 +228,7 @@ fn location((id, area, resource, route): (&str, &str, &str, &str)) -> Value {
     })
 }
 
-fn list(value: Vec<Value>) -> Value {
+fn list(value: &[Value]) -> Value {
     json!({"count": value.len(), "value": value})
 }
 

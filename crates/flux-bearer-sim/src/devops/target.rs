@@ -88,10 +88,10 @@ fn decoded(segment: &str) -> String {
 mod tests {
     use super::*;
 
-    fn git(organization: &str, project: Option<&str>, repository: &str, path: &str) -> Option<Target> {
+    fn git(organization: &str, project: Option<&str>, repository: &str, path: &str) -> Target {
         let project = project.map(ToOwned::to_owned);
         let what = What::Git { project, repository: repository.to_owned(), path: path.to_owned() };
-        Some(Target { organization: organization.to_owned(), what })
+        Target { organization: organization.to_owned(), what }
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
             ("org.visualstudio.com", "/defaultcollection/_git/r", git("org", None, "r", "")),
         ];
         for (host, path, expected) in table {
-            assert_eq!(Target::of(host, path), expected, "{host}{path}");
+            assert_eq!(Target::of(host, path), Some(expected), "{host}{path}");
         }
     }
 

@@ -53,15 +53,15 @@ pub(crate) struct Minted {
 /// Makes a token and notes it in the journal.
 pub(crate) fn mint(world: &World, grant: &Grant<'_>, visit: &Visit) -> Result<Minted, Refusal> {
     let now = world.clock().now();
-    let expires_in = i64::from(lifetime(grant.application, grant.defaults));
+    let life = i64::from(lifetime(grant.application, grant.defaults));
     let not_before = now.as_second().saturating_sub(BACKDATED);
-    let expires_on = now.as_second().saturating_add(expires_in).saturating_add(1);
+    let expires_on = now.as_second().saturating_add(life).saturating_add(1);
     let claims = claims(grant, not_before, expires_on);
     let kid = world.signing_key().kid();
     let header = format!(r#"{{"typ":"JWT","alg":"RS256","x5t":"{kid}","kid":"{kid}"}}"#);
     let token = world.signing_key().sign(&header, &claims).map_err(|_| Refusal::cannot_sign())?;
     visit.minted(&grant.application.client_id);
-    Ok(Minted { token, expires_in, expires_on, not_before })
+    Ok(Minted { token, expires_in: life, expires_on, not_before })
 }
 
 fn lifetime(application: &Application, defaults: &Defaults) -> u32 {

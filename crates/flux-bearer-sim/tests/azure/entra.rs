@@ -26,8 +26,8 @@ struct Row {
     edit: fn(&mut State),
 }
 
-fn federated_row(code: u64, status: u16, error: &'static str, assertion: String) -> Row {
-    let fields = federated(&assertion, SCOPE).map(|(name, value)| (name, value.to_owned())).to_vec();
+fn federated_row(code: u64, status: u16, error: &'static str, assertion: &str) -> Row {
+    let fields = federated(assertion, SCOPE).map(|(name, value)| (name, value.to_owned())).to_vec();
     Row { code, status, error, tenant: TENANT, fields, edit: |_| {} }
 }
 
@@ -64,7 +64,7 @@ fn rows(azure: &Azure) -> Vec<Row> {
     let now = azure.now();
     let stranger = Issuer::new(ISSUER).unwrap();
     let elsewhere = Issuer::new(ISSUER.trim_end_matches('/')).unwrap();
-    let ok = |code, status, error| federated_row(code, status, error, good());
+    let ok = |code, status, error| federated_row(code, status, error, &good());
     vec![
         ok(90002, 400, request).tenant("00000000-0000-4000-8000-00000000dead"),
         ok(90002, 400, request).tenant("unknown.example"),
@@ -80,30 +80,30 @@ fn rows(azure: &Azure) -> Vec<Row> {
         ok(7_000_218, 401, client).with("client_assertion", ""),
         ok(700_016, 400, "unauthorized_client").with("client_id", "44444444-4444-4444-8444-444444444444"),
         ok(7_000_112, 400, "unauthorized_client").edit(|state| flux(state).disabled = true),
-        federated_row(50027, 400, request, "garbage".to_owned()),
+        federated_row(50027, 400, request, "garbage"),
         ok(70025, 401, client).edit(|state| flux(state).federated_credentials.clear()),
-        federated_row(700_211, 401, client, elsewhere.sign(SUBJECT, AUDIENCE, hour, now)),
-        federated_row(700_213, 401, client, azure.assertion_of("system:serviceaccount:default:flux-bearer")),
-        federated_row(7_002_138, 401, client, azure.assertion_of("system:serviceaccount:flux-system:Flux-Bearer")),
-        federated_row(700_212, 401, client, azure.issuer.sign(SUBJECT, "api://AKSIdentityBinding", hour, now)),
-        federated_row(70023, 401, client, azure.issuer.sign(SUBJECT, AUDIENCE, Duration::from_secs(90_001), now)),
-        federated_row(70023, 400, request, azure.issuer.sign(SUBJECT, AUDIENCE, Duration::from_hours(8760), now))
+        federated_row(700_211, 401, client, &elsewhere.sign(SUBJECT, AUDIENCE, hour, now)),
+        federated_row(700_213, 401, client, &azure.assertion_of("system:serviceaccount:default:flux-bearer")),
+        federated_row(7_002_138, 401, client, &azure.assertion_of("system:serviceaccount:flux-system:Flux-Bearer")),
+        federated_row(700_212, 401, client, &azure.issuer.sign(SUBJECT, "api://AKSIdentityBinding", hour, now)),
+        federated_row(70023, 401, client, &azure.issuer.sign(SUBJECT, AUDIENCE, Duration::from_secs(90_001), now)),
+        federated_row(70023, 400, request, &azure.issuer.sign(SUBJECT, AUDIENCE, Duration::from_hours(8760), now))
             .edit(|state| state.defaults.assertion_refusal = AssertionRefusal::InvalidRequest),
         federated_row(
             700_024,
             401,
             client,
-            azure.issuer.sign(SUBJECT, AUDIENCE, hour, now - SignedDuration::from_hours(1)),
+            &azure.issuer.sign(SUBJECT, AUDIENCE, hour, now - SignedDuration::from_hours(1)),
         ),
         federated_row(
             700_024,
             401,
             client,
-            azure.issuer.sign(SUBJECT, AUDIENCE, hour, now + SignedDuration::from_secs(1)),
+            &azure.issuer.sign(SUBJECT, AUDIENCE, hour, now + SignedDuration::from_secs(1)),
         ),
-        federated_row(700_027, 401, client, stranger.sign(SUBJECT, AUDIENCE, hour, now)),
+        federated_row(700_027, 401, client, &stranger.sign(SUBJECT, AUDIENCE, hour, now)),
         ok(90061, 400, request).edit(|state| state.issuers.clear()),
-        federated_row(70021, 401, client, azure.assertion_of("system:serviceaccount:default:flux-bearer"))
+        federated_row(70021, 401, client, &azure.assertion_of("system:serviceaccount:default:flux-bearer"))
             .edit(|state| state.defaults.mismatch = Mismatch::Generic),
         secret_row(7_000_215, 401, client, "wrong"),
         secret_row(7_000_222, 401, client, "old"),
@@ -274,13 +274,12 @@ async fn fetches_keys_again_for_an_unknown_key_id() {
     azure.issuer.rotate().unwrap();
     azure.mint().await;
     // What was fetched stays good while the issuer can't be reached.
-    let fault = json!({"name": "down", "effect": {"answer": {"status": 503}}});
     let unreachable = Issuer::new("https://other.example").unwrap();
     let world = azure.world.clone().with_issuer_client(unreachable.service());
     let azure = Azure { world, ..azure };
     azure.mint().await;
     azure.issuer.rotate().unwrap();
-    assert_eq!(azure.federate(&azure.assertion()).await.code(), 90061, "{fault}");
+    assert_eq!(azure.federate(&azure.assertion()).await.code(), 90061);
 }
 
 #[tokio::test(start_paused = true)]
@@ -355,8 +354,8 @@ async fn discovers_instances_and_tenants() {
     assert_eq!(answer.json()["tenant_discovery_endpoint"], json!(discovery));
     assert_eq!(answer.json()["metadata"][0]["aliases"].as_array().unwrap().len(), 4);
     assert_eq!(answer.header("cache-control"), "max-age=86400, private");
-    let unknown = azure.get(&url.replace("https://login.microsoftonline.com/72", "https://login.evil.example/72"), &[]);
-    let unknown = unknown.await;
+    let elsewhere = url.replace("https://login.microsoftonline.com/72", "https://login.evil.example/72");
+    let unknown = azure.get(&elsewhere, &[]).await;
     assert_eq!((unknown.status.as_u16(), &unknown.json()["error"]), (400, &json!("invalid_instance")));
 
     let by_domain = discovery.replace(TENANT, "fabrikam.example");

@@ -89,7 +89,7 @@ async fn puts_the_faults_of_the_state_in_force() {
 async fn dates_requests_by_both_clocks() {
     let azure = Azure::new();
     azure.get("https://dev.azure.com/fabrikam", &[]).await;
-    azure.world.clock().sleep(Duration::from_secs(60)).await;
+    azure.world.clock().sleep(Duration::from_mins(1)).await;
     azure.world.clock().step(jiff::SignedDuration::from_hours(-1));
     azure.get("https://dev.azure.com/fabrikam", &[]).await;
     let entries = azure.world.journal().entries();

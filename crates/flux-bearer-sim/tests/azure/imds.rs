@@ -9,6 +9,8 @@ use http::Method;
 use super::support::*;
 
 const TOKEN: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 const OTHER: &str = "33333333-3333-4333-8333-333333333333";
 
 fn url(more: &str) -> String {
@@ -41,8 +43,9 @@ async fn refuses_each_fault_as_imds_does() {
     let metadata = [("Metadata", "true")];
     let proxied = [("Metadata", "true"), ("X-Forwarded-For", "10.0.0.1")];
     let versionless = format!("{TOKEN}?resource={DEVOPS}");
-    let table: [(&str, &[(&str, &str)], u16, &str, &str); 10] = [
-        (&url(""), &[], 400, "bad_request_102", "Required metadata header not specified"),
+    let none = [];
+    let table: [(&str, Headers, u16, &str, &str); 10] = [
+        (&url(""), &none, 400, "bad_request_102", "Required metadata header not specified"),
         (&url(""), &[("Metadata", "True")], 400, "bad_request_102", "Required metadata header not specified"),
         (&url(""), &proxied, 400, "invalid_request", "X-Forwarded-For"),
         (&versionless, &metadata, 400, "invalid_request", "api-version"),
