@@ -46,7 +46,7 @@ impl HttpBackend {
         let (child, stdin, stdout, stderr) = spawn(git)?;
         tokio::spawn(feed(body, stdin));
         tokio::spawn(log(stderr));
-        let mut output = Output { stdout, arrived: BytesMut::new(), _child: child, _place: place };
+        let mut output = Output { stdout, arrived: BytesMut::new(), child, _place: place };
         let head = output.head().await?;
         let frames = futures::stream::try_unfold(output, Output::next);
         let mut response = Response::new(Body::from_stream(frames));
@@ -88,7 +88,7 @@ impl GitBackend for HttpBackend {
 struct Output {
     stdout: ChildStdout,
     arrived: BytesMut,
-    _child: Child,
+    child: Child,
     _place: OwnedSemaphorePermit,
 }
 
@@ -116,6 +116,8 @@ impl Output {
     /// The next bytes of the body. The exit status says nothing here: Git reports trouble within the body.
     async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
         if self.arrived.is_empty() && !self.read().await? {
+            // It may still be writing to the repository: the answer is complete once it is done with that.
+            self.child.wait().await?;
             return Ok(None);
         }
         Ok(Some((self.arrived.split().freeze(), self)))

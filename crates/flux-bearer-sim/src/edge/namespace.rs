@@ -101,25 +101,25 @@ pub async fn inside(arguments: &InsideArguments) -> anyhow::Result<ExitStatus> {
 async fn lead_here(folder: &Folder, names: &[String]) -> anyhow::Result<()> {
     tool("ip", "iproute2", &["link", "set", "lo", "up"]).await?;
     tool("ip", "iproute2", &["addr", "add", &format!("{}/32", IMDS.ip()), "dev", "lo"]).await?;
-    let files = [
-        ("hosts", hosts::render(AZURE.ip(), names, &machine_name())),
-        ("nsswitch.conf", "hosts: files\n".to_owned()),
-        ("resolv.conf", String::new()),
-    ];
-    for (name, content) in files {
-        let file = folder.write(name, &content).with_context(|| format!("can't write {name}"))?;
-        bind_over(&file, &Path::new("/etc").join(name)).await?;
+    let names = hosts::render(AZURE.ip(), names, &machine_name());
+    show(folder, "hosts", &names).await?;
+    // Where the machine has no such file, its C library does without and reads hosts alone.
+    for (name, content) in [("nsswitch.conf", "hosts: files\n"), ("resolv.conf", "")] {
+        if etc(name).exists() {
+            show(folder, name, content).await?;
+        }
     }
     Ok(())
 }
 
-/// Shows `file` in the place of `target`. Where there is no target (nsswitch.conf without glibc) nothing reads it either.
-async fn bind_over(file: &Path, target: &Path) -> anyhow::Result<()> {
-    if !target.exists() {
-        return Ok(());
-    }
-    let (file, target) = (file.to_string_lossy(), target.to_string_lossy());
-    tool("mount", "util-linux", &["--bind", &file, &target]).await
+fn etc(name: &str) -> PathBuf {
+    Path::new("/etc").join(name)
+}
+
+/// Shows `content` as the file of this name in /etc.
+async fn show(folder: &Folder, name: &str, content: &str) -> anyhow::Result<()> {
+    let file = folder.write(name, content).with_context(|| format!("can't write {name}"))?;
+    tool("mount", "util-linux", &["--bind", &file.to_string_lossy(), &etc(name).to_string_lossy()]).await
 }
 
 async fn tool(program: &str, package: &str, words: &[&str]) -> anyhow::Result<()> {
