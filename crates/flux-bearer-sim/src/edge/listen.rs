@@ -25,8 +25,8 @@ use crate::service::Service;
 const CONNECTIONS: usize = 512;
 
 /// Time for a client to send a request's head, and so also how long an idle connection is kept. hyper's and Go's clients
-/// drop theirs after 90 seconds too, so that theirs rarely meets one that is just being closed.
-const HEAD: Duration = Duration::from_secs(90);
+/// drop theirs after 90 seconds: they shall be first, or a request meets a connection that is just being closed.
+const HEAD: Duration = Duration::from_secs(120);
 
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
