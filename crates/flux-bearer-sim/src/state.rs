@@ -19,7 +19,7 @@ pub use self::organization::{
     Licence, Member, NotMemberAnswer, Organization, Project, RateLimit, Repository, SignInAnswer,
 };
 pub(crate) use self::organization::{derived_id, derived_uuid, holds};
-pub use self::tenant::{Application, FederatedCredential, Kind, Secret, Tenant};
+pub use self::tenant::{Application, Certificate, FederatedCredential, Kind, Secret, Tenant};
 use crate::faults::Fault;
 use crate::jwt::Jwks;
 
