@@ -67,7 +67,7 @@ pub(crate) async fn serve(world: &World, request: Request<Body>, visit: &Visit) 
         Err(Denied { verdict, response }) => (verdict, *response),
     };
     visit.judged(verdict);
-    exchange.answers.finish(&mut response);
+    exchange.answers.finish(&mut response, world.clock().now());
     response
 }
 

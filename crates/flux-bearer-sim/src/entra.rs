@@ -5,6 +5,7 @@
 
 mod answer;
 mod assertion;
+mod certificate;
 mod discovery;
 mod issuer_keys;
 mod mint;
@@ -16,6 +17,7 @@ mod token;
 use axum::body::Body;
 use http::{Request, Response};
 
+pub(crate) use self::certificate::public_key;
 pub(crate) use self::issuer_keys::IssuerKeys;
 pub(crate) use self::mint::{Grant, Minted, Proof, mint};
 pub(crate) use self::propagation::Propagation;

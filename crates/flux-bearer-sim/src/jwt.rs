@@ -166,6 +166,11 @@ impl Jwt {
         &self.header
     }
 
+    /// What was signed, and the signature.
+    pub(crate) fn signed(&self) -> (&[u8], &[u8]) {
+        (self.signed.as_bytes(), &self.signature)
+    }
+
     /// The name of the key that signed, as the header says.
     pub fn kid(&self) -> &str {
         self.header.get("kid").and_then(Value::as_str).unwrap_or_default()

@@ -1,26 +1,6 @@
 //! The state of the simulated Azure: one YAML document, whose schema is the types of this module.
 //!
-//! ```yaml
-//! issuers: [{issuer: https://oidc.example/cluster/}]
-//! tenants:
-//!   - id: 72f988bf-0000-4000-8000-000000000001
-//!     applications:
-//!       - name: flux
-//!         kind: ManagedIdentity
-//!         clientId: 11111111-1111-4111-8111-111111111111
-//!         objectId: 22222222-2222-4222-8222-222222222222
-//!         federatedCredentials:
-//!           - {name: flux, issuer: https://oidc.example/cluster/, subject: "system:serviceaccount:flux-system:flux-bearer"}
-//! organizations:
-//!   - name: fabrikam
-//!     tenantId: 72f988bf-0000-4000-8000-000000000001
-//!     members: [{objectId: 22222222-2222-4222-8222-222222222222}]
-//!     projects:
-//!       - name: fleet
-//!         readers: [22222222-2222-4222-8222-222222222222]
-//!         repositories:
-//!           - {name: fleet, readers: [22222222-2222-4222-8222-222222222222], head: 8843d7f92416211de9ebb963ff4ce28125932878}
-//! ```
+#![doc = concat!("```yaml\n", include_str!("state/example.yaml"), "```")]
 //!
 //! Names and ids compare without regard to case, as Azure's do; the parts of a federated credential compare byte for
 //! byte, as Entra's do.
@@ -39,7 +19,7 @@ pub use self::organization::{
     Licence, Member, NotMemberAnswer, Organization, Project, RateLimit, Repository, SignInAnswer,
 };
 pub(crate) use self::organization::{derived_id, derived_uuid, holds};
-pub use self::tenant::{Application, FederatedCredential, Kind, Secret, Tenant};
+pub use self::tenant::{Application, Certificate, FederatedCredential, Kind, Secret, Tenant};
 use crate::faults::Fault;
 use crate::jwt::Jwks;
 

@@ -81,7 +81,8 @@ impl World {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Lets Entra fetch the keys of external issuers with this client. Without one every such fetch fails (90061).
+    /// Lets Entra fetch the keys of external issuers with this client, which is given requests with absolute URIs.
+    /// Without one every such fetch fails (AADSTS90061).
     #[must_use]
     pub fn with_issuer_client(self, client: Service) -> Self {
         self.inner.issuer_keys.fetch_with(client);
@@ -121,7 +122,7 @@ impl World {
     }
 
     /// Changes the state. What the change adds to Entra is dated now and propagates; a change that leaves the state
-    /// wrong is refused, and nothing changes.
+    /// wrong is refused, and nothing changes. The change must not ask the world for its state: it holds it.
     pub fn edit(&self, change: impl FnOnce(&mut State)) -> Result<(), StateError> {
         let mut current = self.inner.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = State::clone(&current);

@@ -4,6 +4,7 @@
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
@@ -156,7 +157,7 @@ impl<'a> Answers<'a> {
     }
 
     /// The headers that every answer has, and those of rate limiting where it is in force.
-    pub(super) fn finish(&self, response: &mut Response<Body>) {
+    pub(super) fn finish(&self, response: &mut Response<Body>, now: Timestamp) {
         let headers = response.headers_mut();
         let activity = random::uuid();
         for name in ["activityid", "x-tfs-session", "x-vss-e2eid"] {
@@ -168,7 +169,7 @@ impl<'a> Answers<'a> {
         set(headers, "strict-transport-security", "max-age=31536000; includeSubDomains");
         set(headers, "x-frame-options", "SAMEORIGIN");
         if let Some(limit) = &self.organization.rate_limit {
-            add_rate_limit(headers, limit);
+            add_rate_limit(headers, limit, now);
         }
     }
 
@@ -221,12 +222,14 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> 
     typed(status, "application/json; charset=utf-8; api-version=7.1", text)
 }
 
-fn add_rate_limit(headers: &mut HeaderMap, limit: &RateLimit) {
+fn add_rate_limit(headers: &mut HeaderMap, limit: &RateLimit, now: Timestamp) {
     set(headers, "retry-after", &limit.retry_after_seconds.to_string());
     set(headers, "x-ratelimit-resource", "Concurrency");
     set(headers, "x-ratelimit-delay", &format!("{}.000", limit.retry_after_seconds));
     set(headers, "x-ratelimit-limit", &UNITS.to_string());
     set(headers, "x-ratelimit-remaining", "0");
+    let reset = now.as_second().saturating_add(i64::from(limit.retry_after_seconds));
+    set(headers, "x-ratelimit-reset", &reset.to_string());
 }
 
 fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {

@@ -10,25 +10,24 @@ use crate::world::World;
 /// Longest lifetime of an external token: `1.01:00:00`, which is 25 hours.
 const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(25);
 
-/// Checks `assertion` as `application`'s: it decodes, issuer, subject, audience, lifetime, validity, signature.
+/// Checks an external assertion as `application`'s: issuer, subject, audience, lifetime, validity, signature.
 pub(super) async fn check(
     world: &World,
     state: &State,
     application: &Application,
-    assertion: &str,
+    assertion: &Jwt,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    let assertion = Jwt::parse(assertion).ok_or_else(Refusal::malformed_assertion)?;
     if application.federated_credentials.is_empty() {
         return Err(Refusal::no_credentials(&application.client_id, &application.name));
     }
-    let credential = matching(application, &assertion).map_err(|refusal| refuse(state, &assertion, refusal))?;
+    let credential = matching(application, assertion).map_err(|refusal| refuse(state, assertion, refusal))?;
     if !world.propagation().knows(&application.client_id, credential, &state.defaults, now) {
-        return Err(refuse(state, &assertion, Miss::Subject));
+        return Err(refuse(state, assertion, Miss::Subject));
     }
-    check_lifetime(state, &assertion)?;
-    check_validity(&assertion, now)?;
-    world.issuer_keys().verify(state, assertion.text("iss"), &assertion).await
+    check_lifetime(state, assertion)?;
+    check_validity(assertion, now)?;
+    world.issuer_keys().verify(state, assertion.text("iss"), assertion).await
 }
 
 /// What of an assertion matches no credential.
@@ -77,7 +76,8 @@ fn check_lifetime(state: &State, assertion: &Jwt) -> Result<(), Refusal> {
     Err(Refusal::lives_too_long(&net_time(issued), &net_time(expires), state.defaults.assertion_refusal))
 }
 
-fn check_validity(assertion: &Jwt, now: Timestamp) -> Result<(), Refusal> {
+/// Checks that `now` is within `nbf` and `exp`.
+pub(super) fn check_validity(assertion: &Jwt, now: Timestamp) -> Result<(), Refusal> {
     let (from, until) = (time(assertion, "nbf"), time(assertion, "exp"));
     if from <= now && now < until {
         return Ok(());

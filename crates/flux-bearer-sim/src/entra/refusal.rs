@@ -136,6 +136,17 @@ impl Refusal {
         Self::invalid_request(50_027, "JWT token is invalid or malformed.")
     }
 
+    /// 700021 (wording unconfirmed)
+    pub(super) fn other_client() -> Self {
+        let message = "Client assertion application identifier doesn't match 'client_id' parameter.";
+        Self::invalid_client(700_021, message)
+    }
+
+    /// 700023 (wording unconfirmed)
+    pub(super) fn other_realm() -> Self {
+        Self::invalid_client(700_023, "Client assertion audience claim does not match Realm issuer.")
+    }
+
     /// 70025
     pub(super) fn no_credentials(client_id: &str, name: &str) -> Self {
         let message = format!("The client '{client_id}'({name}) has no configured federated identity credentials.");

@@ -9,17 +9,19 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, Request, Response, header};
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 use url::form_urlencoded;
 
 use super::answer::{self, Ids};
-use super::assertion;
 use super::mint::{Grant, Minted, Proof, mint};
 use super::propagation::has_propagated;
 use super::refusal::Refusal;
 use super::resource::Resource;
+use super::{assertion, certificate};
 use crate::journal::Visit;
+use crate::jwt::Jwt;
 use crate::state::{Application, State, Tenant, is_guid, is_zero};
 use crate::world::World;
 
@@ -100,7 +102,7 @@ async fn exchange(world: &World, tenant: &str, form: &Form, visit: &Visit) -> Re
     visit.client(client_id);
     let scope = form.required("scope")?;
     let application = find_application(world, &state, tenant, client_id)?;
-    let proof = credential.check(world, &state, application).await?;
+    let proof = credential.check(world, &state, tenant, application).await?;
     let resource = Resource::of_scopes(scope, tenant)?;
     if application.blocked_by_conditional_access {
         return Err(Refusal::blocked_by_policy());
@@ -166,20 +168,36 @@ impl<'a> Credential<'a> {
         }
     }
 
-    async fn check(&self, world: &World, state: &State, application: &Application) -> Result<Proof, Refusal> {
+    async fn check(
+        &self,
+        world: &World,
+        state: &State,
+        tenant: &Tenant,
+        application: &Application,
+    ) -> Result<Proof, Refusal> {
         let now = world.clock().now();
         match self {
+            Self::Secret(value) => check_secret(application, value, now).map(|()| Proof::Secret),
             Self::Assertion(text) => {
-                assertion::check(world, state, application, text, now).await.map(|()| Proof::Assertion)
-            }
-            Self::Secret(value) => {
-                let known = application.secrets.iter().find(|known| known.value == *value);
-                let known = known.ok_or_else(|| Refusal::wrong_secret(&application.client_id))?;
-                let expired = known.expires_at.is_some_and(|end| end <= now);
-                if expired { Err(Refusal::expired_secret(&application.client_id)) } else { Ok(Proof::Secret) }
+                let assertion = Jwt::parse(text).ok_or_else(Refusal::malformed_assertion)?;
+                if certificate::is_own(application, &assertion) {
+                    certificate::check(tenant, application, &assertion, now)?;
+                } else {
+                    assertion::check(world, state, application, &assertion, now).await?;
+                }
+                Ok(Proof::Assertion)
             }
         }
     }
+}
+
+fn check_secret(application: &Application, value: &str, now: Timestamp) -> Result<(), Refusal> {
+    let known = application.secrets.iter().find(|known| known.value == value);
+    let known = known.ok_or_else(|| Refusal::wrong_secret(&application.client_id))?;
+    if known.expires_at.is_some_and(|end| end <= now) {
+        return Err(Refusal::expired_secret(&application.client_id));
+    }
+    Ok(())
 }
 
 fn body(minted: &Minted, application: &Application) -> serde_json::Value {

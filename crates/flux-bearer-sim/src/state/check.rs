@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Application, FederatedCredential, Imds, IssuerState, Kind, Organization, Project, State, Tenant};
+use crate::entra::public_key;
 
 /// Why a state was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +88,22 @@ impl Application {
             let fix = "remove the secrets or make it an Application";
             return Err(wrong(format!("{at}.secrets"), "a managed identity has no secrets", fix));
         }
+        self.check_certificates(&format!("{at}.certificates"))?;
         self.check_credentials(&format!("{at}.federatedCredentials"))
+    }
+
+    fn check_certificates(&self, at: &str) -> Checked {
+        if self.kind == Kind::ManagedIdentity && !self.certificates.is_empty() {
+            let fix = "remove the certificates or make it an Application";
+            return Err(wrong(at, "a managed identity has no certificates", fix));
+        }
+        for (index, certificate) in self.certificates.iter().enumerate() {
+            if certificate.der().is_none_or(|der| public_key(&der).is_none()) {
+                let fix = "write `-----BEGIN CERTIFICATE-----` and what follows";
+                return Err(wrong(format!("{at}[{index}].pem"), "it is no certificate in PEM", fix));
+            }
+        }
+        Ok(())
     }
 
     fn check_credentials(&self, at: &str) -> Checked {

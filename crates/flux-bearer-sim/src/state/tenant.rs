@@ -1,6 +1,8 @@
 //! The Entra part of the state.
 
 use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +59,9 @@ pub struct Application {
     /// Client secrets. Managed identities have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<Secret>,
+    /// Certificates that it signs in with. Managed identities have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Certificate>,
     /// `expires_in` of its tokens, in seconds; none means the default of its kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_lifetime_seconds: Option<u32>,
@@ -149,4 +154,19 @@ pub struct Secret {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub expires_at: Option<Timestamp>,
+}
+
+/// A certificate, whose private key signs assertions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Certificate {
+    /// The certificate in PEM, with an RSA key of at least 2048 bits. Its own dates are not looked at.
+    pub pem: String,
+}
+
+impl Certificate {
+    /// The certificate in DER.
+    pub(crate) fn der(&self) -> Option<CertificateDer<'static>> {
+        CertificateDer::from_pem_slice(self.pem.as_bytes()).ok()
+    }
 }

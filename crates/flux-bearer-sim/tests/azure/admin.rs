@@ -129,3 +129,30 @@ fn refuses_a_wrong_state_by_the_name_of_the_field() {
         assert!(error.starts_with(message), "{yaml}: {error}");
     }
 }
+
+#[test]
+fn reads_the_example_of_the_documentation() {
+    let state = State::from_yaml(include_str!("../../src/state/example.yaml")).unwrap();
+    assert_eq!((state.tenants.len(), state.organizations.len()), (1, 1));
+}
+
+/// The paths of all properties of a schema that have no description.
+fn undocumented(at: &str, schema: &serde_json::Value, found: &mut Vec<String>) {
+    for (name, part) in schema.as_object().into_iter().flatten() {
+        let path = format!("{at}/{name}");
+        let is_property = at.ends_with("/properties");
+        if is_property && part.get("description").is_none() {
+            found.push(path.clone());
+        }
+        undocumented(&path, part, found);
+    }
+}
+
+#[test]
+fn documents_every_field_of_the_schema() {
+    let schema = serde_json::to_value(schemars::schema_for!(State)).unwrap();
+    let mut found = Vec::new();
+    undocumented("", &schema, &mut found);
+    assert_eq!(found, Vec::<String>::new());
+    assert!(schema["$defs"]["Application"]["properties"]["federatedCredentials"]["description"].is_string());
+}

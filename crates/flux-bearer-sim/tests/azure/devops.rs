@@ -199,6 +199,7 @@ async fn obeys_the_knobs_of_the_organisation() {
         .unwrap();
     let slowed = with_token(&azure, REFS, &token).await;
     assert_eq!((slowed.status.as_u16(), slowed.header("retry-after")), (200, "7"));
+    assert_eq!(slowed.header("x-ratelimit-reset"), (azure.now().as_second() + 7).to_string());
     azure.world.edit(|state| fabrikam(state).rate_limit.as_mut().unwrap().blocked = true).unwrap();
     let refused = with_token(&azure, REFS, &token).await;
     assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, "7"));
