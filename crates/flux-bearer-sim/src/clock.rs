@@ -40,6 +40,7 @@ impl Clock {
     }
 
     /// A second clock that shows the same time now and is stepped on its own: a machine whose clock is off.
+    #[must_use]
     pub fn fork(&self) -> Self {
         Self::starting_at(self.now())
     }

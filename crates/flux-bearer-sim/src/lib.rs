@@ -7,6 +7,18 @@
 //! Nothing that is shipped depends on this crate. It knows the rules of flux-bearer nowhere: what Azure answers is
 //! Azure's business, not ours.
 
+pub mod admin;
 pub mod clock;
+mod devops;
+pub mod edge;
+mod entra;
 pub mod faults;
+pub mod git;
+mod imds;
+pub mod issuer;
+pub mod journal;
+pub mod jwt;
+mod random;
 pub mod service;
+pub mod state;
+pub mod world;
