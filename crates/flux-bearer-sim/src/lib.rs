@@ -9,4 +9,5 @@
 
 pub mod clock;
 pub mod faults;
+pub mod kube;
 pub mod service;
