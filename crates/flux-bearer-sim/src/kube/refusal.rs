@@ -11,6 +11,7 @@ pub(super) struct Refusal {
     reason: &'static str,
     message: String,
     details: Value,
+    continue_token: Option<String>,
 }
 
 /// What was asked for, or why not.
@@ -57,7 +58,7 @@ impl Cause {
 
 impl Refusal {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: json!({}) }
+        Self { code, reason, message: message.into(), details: json!({}), continue_token: None }
     }
 
     fn about(mut self, resource: &ServedResource, name: &str) -> Self {
@@ -80,10 +81,16 @@ impl Refusal {
         self
     }
 
+    /// The same with a token to go on with.
+    pub(super) fn continuing(self, token: &str) -> Self {
+        Self { continue_token: Some(token.to_owned()), ..self }
+    }
+
     /// The `Status` object.
     pub(super) fn status(&self) -> Value {
+        let metadata = self.continue_token.as_ref().map_or_else(|| json!({}), |token| json!({"continue": token}));
         json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure",
             "message": self.message, "reason": self.reason, "details": self.details, "code": self.code,
         })
     }
@@ -132,7 +139,8 @@ impl Refusal {
     }
 
     pub(super) fn unsupported_media_type(accepted: &str) -> Self {
-        let message = format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
+        let message =
+            format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
         Self::new(415, "UnsupportedMediaType", message)
     }
 

@@ -86,10 +86,7 @@ impl ServedResource {
             core("serviceaccounts", "ServiceAccount"),
             core("events", "Event"),
             core("namespaces", "Namespace").cluster_wide().with_status(),
-            Self {
-                unconditional_update: false,
-                ..Self::builtin("coordination.k8s.io", "v1", "leases", "Lease")
-            },
+            Self { unconditional_update: false, ..Self::builtin("coordination.k8s.io", "v1", "leases", "Lease") },
             Self::custom("flux-bearer.dev", "v1alpha1", "bearertokens", "BearerToken").with_status(),
             Self::custom("source.toolkit.fluxcd.io", "v1", "gitrepositories", "GitRepository").with_status(),
         ]
