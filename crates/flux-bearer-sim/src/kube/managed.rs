@@ -32,14 +32,15 @@ impl Manager {
 
     /// How a conflict names it.
     pub(super) fn told(&self) -> String {
-        let mut told = format!("{:?}", self.name);
-        if !self.subresource.is_empty() {
-            told.push_str(&format!(" with subresource {:?}", self.subresource));
-        }
-        if self.operation == Operation::Update {
-            told.push_str(&format!(" using {}", self.api_version));
-        }
-        told
+        let subresource = match self.subresource.as_str() {
+            "" => String::new(),
+            subresource => format!(" with subresource {subresource:?}"),
+        };
+        let version = match self.operation {
+            Operation::Apply => String::new(),
+            Operation::Update => format!(" using {}", self.api_version),
+        };
+        format!("{:?}{subresource}{version}", self.name)
     }
 
     fn parse(entry: &Value) -> Self {

@@ -35,6 +35,14 @@ pub(super) fn thaw(object: &Value) -> Object {
     object.as_object().cloned().unwrap_or_default()
 }
 
+/// The object itself, to edit.
+pub(super) fn into_map(object: Value) -> Object {
+    match object {
+        Value::Object(map) => map,
+        _ => Object::new(),
+    }
+}
+
 /// Edits the map under `key`; one that was missing is there afterwards.
 pub(super) fn edit(parent: &mut Object, key: &str, change: impl FnOnce(&mut Object)) {
     let mut child = match parent.remove(key) {
@@ -71,9 +79,9 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The same object under another resourceVersion.
-pub(super) fn at_revision(object: &Value, revision: u64) -> Value {
-    let mut object = thaw(object);
+/// The object under another resourceVersion.
+pub(super) fn at_revision(object: Value, revision: u64) -> Value {
+    let mut object = into_map(object);
     edit(&mut object, "metadata", |metadata| {
         metadata.insert("resourceVersion".to_owned(), revision.to_string().into());
     });

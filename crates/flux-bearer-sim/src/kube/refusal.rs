@@ -47,6 +47,12 @@ impl Cause {
         Self::of(field, "FieldValueTooLong", format!("Too long: may not be more than {limit} bytes"))
     }
 
+    /// A PUT without a resourceVersion.
+    pub(super) fn missing_revision() -> Self {
+        let why = "Invalid value: 0x0: must be specified for an update";
+        Self::of("metadata.resourceVersion", "FieldValueInvalid", why.to_owned())
+    }
+
     fn of(field: &str, reason: &'static str, message: String) -> Self {
         Self { reason, message, field: field.to_owned() }
     }

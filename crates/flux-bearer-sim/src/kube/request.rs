@@ -78,6 +78,7 @@ pub struct RequestInfo {
 }
 
 /// The parameters of a request.
+#[expect(clippy::struct_excessive_bools, reason = "they are flags on the wire")]
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query {
     pub(super) label_selector: String,

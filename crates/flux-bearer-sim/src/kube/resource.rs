@@ -1,6 +1,7 @@
 //! Which resources are served, and what the API server knows about each.
 
 /// One served resource, as discovery would name it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own, as in a CRD")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedResource {
     /// API group; empty for the core group.

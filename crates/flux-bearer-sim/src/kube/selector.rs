@@ -84,9 +84,13 @@ impl Requirement {
 
     fn parse(text: &str) -> Answer<Self> {
         let unreadable = || Refusal::bad_request(format!("unable to parse requirement: {text:?}"));
-        let (key, test) = set_based(text).or_else(|| equality(text)).unwrap_or_else(|| presence(text));
+        let (key, wanted) = set_based(text).or_else(|| equality(text)).unwrap_or_else(|| presence(text));
         let strange = |c: char| !(c.is_ascii_alphanumeric() || "-_./".contains(c));
-        if key.is_empty() || key.contains(strange) { Err(unreadable()) } else { Ok(Self { key: key.to_owned(), test }) }
+        if key.is_empty() || key.contains(strange) {
+            Err(unreadable())
+        } else {
+            Ok(Self { key: key.to_owned(), test: wanted })
+        }
     }
 }
 

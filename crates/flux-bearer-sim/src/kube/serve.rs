@@ -10,13 +10,14 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::Kube;
+use super::check::check_namespace_matches;
 use super::object::Object;
 use super::refusal::{Answer, Cause, Refusal};
 use super::render::View;
 use super::request::{self, Query, RequestInfo, Verb};
 use super::resource::ServedResource;
 use super::store::Store;
-use super::write::{Author, Part, Writer, check_namespace_matches};
+use super::write::{Author, Part, Writer};
 use super::{read, watch};
 
 /// The media types that PATCH takes here.

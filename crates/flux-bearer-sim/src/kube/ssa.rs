@@ -29,7 +29,7 @@ pub(super) fn apply(live: &Value, config: &Value, author: Manager, force: bool) 
     let unchanged = difference.set.is_empty() && difference.removed.is_empty() && last == claimed;
     let time = mine.first().filter(|_| unchanged).map_or(author.time.clone(), |manager| manager.time.clone());
     others.push(Manager { time, fields: claimed, ..author });
-    let mut merged = object::thaw(&merged);
+    let mut merged = object::into_map(merged);
     object::edit(&mut merged, "metadata", |metadata| {
         metadata.insert("managedFields".to_owned(), managed::to_json(others));
     });

@@ -98,7 +98,7 @@ impl Store {
     }
 
     /// Writes an object under the next revision, which it returns with.
-    pub(super) fn put(&mut self, resource: &ServedResource, object: &Value) -> Arc<Value> {
+    pub(super) fn put(&mut self, resource: &ServedResource, object: Value) -> Arc<Value> {
         self.revision += 1;
         let stored = Arc::new(object::at_revision(object, self.revision));
         let key = key(object::namespace(&stored), object::name(&stored));

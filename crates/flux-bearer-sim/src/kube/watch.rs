@@ -22,10 +22,10 @@ use super::selector::Selector;
 use super::store::{Change, Collection, Store};
 
 /// How often a bookmark is sent: the real server's period.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
 
 /// How long a watch lasts that asks for no time; the real server draws from 30 to 60 minutes.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45 * 60);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(45);
 
 /// A watch in progress.
 struct Watch {
@@ -147,7 +147,7 @@ impl Watch {
             (None, None) => Vec::new(),
             (None, Some(after)) => self.view.event("ADDED", after),
             (Some(_), Some(after)) => self.view.event("MODIFIED", after),
-            (Some(before), None) => self.view.event("DELETED", &object::at_revision(before, change.revision)),
+            (Some(before), None) => self.view.event("DELETED", &object::at_revision(before.clone(), change.revision)),
         }
     }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::managed::{self, Manager, Operation};
+use super::managed::{Manager, Operation};
 use super::object::{self, Object, text};
-use super::refusal::{Answer, Cause, Refusal};
+use super::refusal::{Answer, Refusal};
 use super::resource::ServedResource;
+use super::shape::raise_generation;
 use super::store::Store;
-use super::{identifier, secret, ssa};
+use super::{identifier, managed, ssa};
 
 /// Which part of an object a request may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Writer<'_> {
         object::edit(&mut object, "metadata", |metadata| drop(metadata.remove("managedFields")));
         let object = self.born(object)?;
         let managers = managed::after_update(&Value::Null, &object, self.manager(Operation::Update));
-        self.insert(with_managers(&object, managers))
+        self.insert(with_managers(object, managers))
     }
 
     /// PUT.
@@ -70,14 +71,8 @@ impl Writer<'_> {
         let old = self.existing()?;
         let new = Value::Object(new);
         self.check_uid_precondition(&old, object::uid(&new))?;
-        if object::revision(&new).is_empty() && !self.resource.unconditional_update && self.author.part != Part::Whole {
-            let cause = Cause {
-                message: "Invalid value: 0x0: must be specified for an update".to_owned(),
-                ..Cause::invalid("metadata.resourceVersion", "", "")
-            };
-            return Err(self.invalid(&[cause]));
-        }
-        self.update(&old, &new, Operation::Update)
+        self.check_conditional(&new)?;
+        self.update(&old, new, Operation::Update)
     }
 
     /// PATCH with a merge patch (RFC 7386).
@@ -85,7 +80,7 @@ impl Writer<'_> {
         let old = self.existing()?;
         let mut new = object::thaw(&old);
         merge(&mut new, patch);
-        self.update(&old, &Value::Object(new), Operation::Update)
+        self.update(&old, Value::Object(new), Operation::Update)
     }
 
     /// PATCH with an apply. Creates the object where there is none, but not through a subresource.
@@ -95,7 +90,7 @@ impl Writer<'_> {
         match self.live() {
             Some(old) => {
                 let new = Value::Object(ssa::apply(&old, &config, author, force)?);
-                self.update(&old, &new, Operation::Apply)
+                self.update(&old, new, Operation::Apply)
             }
             None if self.author.part == Part::Status => Err(Refusal::not_found(self.resource, self.name)),
             None => self.create_applied(&config, author),
@@ -113,7 +108,7 @@ impl Writer<'_> {
         let applied = ssa::apply(&Value::Null, config, author, false)?;
         let managers = managed::read(&Value::Object(applied.clone()));
         let object = self.born(applied)?;
-        self.insert(with_managers(&object, managers))
+        self.insert(with_managers(object, managers))
     }
 
     /// DELETE. An object with finalizers stays, marked, until the last of them goes.
@@ -121,7 +116,7 @@ impl Writer<'_> {
         let old = self.existing()?;
         self.check_delete_preconditions(&old, options)?;
         if has_finalizers(&old) {
-            return self.mark_deleted(&old).map(|object| (*object).clone());
+            return Ok((*self.mark_deleted(&old)).clone());
         }
         if !self.author.dry_run {
             self.store.remove(self.resource, self.namespace, self.name);
@@ -133,9 +128,9 @@ impl Writer<'_> {
         Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}))
     }
 
-    fn mark_deleted(&mut self, old: &Arc<Value>) -> Answer<Arc<Value>> {
+    fn mark_deleted(&mut self, old: &Arc<Value>) -> Arc<Value> {
         if !text(old, "/metadata/deletionTimestamp").is_empty() {
-            return Ok(old.clone());
+            return old.clone();
         }
         let mut object = object::thaw(old);
         let now = seconds(self.author.now);
@@ -149,35 +144,30 @@ impl Writer<'_> {
         if self.resource.custom {
             raise_generation(&mut object);
         }
-        Ok(self.commit(Value::Object(object)))
+        self.commit(Value::Object(object))
     }
 
     /// Makes `new` of `old`, unless nothing changes: then the object and its resourceVersion stay as they are.
-    fn update(&mut self, old: &Arc<Value>, new: &Value, operation: Operation) -> Answer<Arc<Value>> {
-        self.check_place(new)?;
-        let asked = object::revision(new);
-        if !asked.is_empty() && asked != object::revision(old) {
-            return Err(Refusal::modified(self.resource, self.name));
-        }
-        let uid = object::uid(new);
-        if !uid.is_empty() && uid != object::uid(old) {
-            return Err(self.invalid(&[Cause::invalid("metadata.uid", uid, "field is immutable")]));
-        }
+    fn update(&mut self, old: &Arc<Value>, new: Value, operation: Operation) -> Answer<Arc<Value>> {
+        self.check_place(&new)?;
+        self.check_identity(old, &new)?;
         let mut new = self.confined(old, new, operation);
         self.normalise(&mut new);
         let mut new = Value::Object(new);
         self.validate(old, &new)?;
         if operation == Operation::Update {
-            new = with_managers(&new, managed::after_update(old, &new, self.manager(operation)));
+            let managers = managed::after_update(old, &new, self.manager(operation));
+            new = with_managers(new, managers);
         }
         if new == **old {
             return Ok(old.clone());
         }
-        let mut changed = object::thaw(&new);
-        if self.raises_generation(old, &new) {
-            raise_generation(&mut changed);
+        let raised = self.raises_generation(old, &new);
+        let mut new = object::into_map(new);
+        if raised {
+            raise_generation(&mut new);
         }
-        Ok(self.finish(Value::Object(changed)))
+        Ok(self.finish(Value::Object(new)))
     }
 
     /// Stores a change, or removes the object when it was waiting for its last finalizer.
@@ -237,145 +227,7 @@ impl Writer<'_> {
     }
 
     fn commit(&mut self, object: Value) -> Arc<Value> {
-        if self.author.dry_run { Arc::new(object) } else { self.store.put(self.resource, &object) }
-    }
-
-    /// What the request may change of `old`, and nothing else.
-    fn confined(&self, old: &Value, new: &Value, operation: Operation) -> Object {
-        const SERVERS: [&str; 9] = [
-            "name",
-            "namespace",
-            "uid",
-            "resourceVersion",
-            "generation",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "selfLink",
-        ];
-        let managed = if operation == Operation::Apply { new } else { old };
-        let (base, status) = match self.author.part {
-            Part::Status => (old, new),
-            Part::Main if self.resource.status => (new, old),
-            Part::Main | Part::Whole => (new, new),
-        };
-        let empty = Value::Null;
-        let metadata = |object: &'_ Value| object.get("metadata").unwrap_or(&empty).clone();
-        let mut object = object::thaw(base);
-        ["apiVersion", "kind"].iter().for_each(|key| object::copy(key, old, &mut object));
-        object::copy("status", status, &mut object);
-        object::edit(&mut object, "metadata", |fields| {
-            SERVERS.iter().for_each(|key| object::copy(key, &metadata(old), fields));
-            object::copy("managedFields", &metadata(managed), fields);
-        });
-        object
-    }
-
-    /// The part of an applied object that this request can claim fields of.
-    fn claimable(&self, mut config: Object) -> Answer<Value> {
-        if config.get("metadata").is_some_and(|metadata| metadata.get("managedFields").is_some()) {
-            return Err(Refusal::bad_request("metadata.managedFields must be nil"));
-        }
-        match self.author.part {
-            Part::Status => {
-                config.retain(|key, _| ["apiVersion", "kind", "metadata", "status"].contains(&key.as_str()))
-            }
-            Part::Main if self.resource.status => drop(config.remove("status")),
-            Part::Main | Part::Whole => {}
-        }
-        if self.author.part == Part::Status {
-            let identity = ["name", "namespace", "uid", "resourceVersion"];
-            object::edit(&mut config, "metadata", |metadata| {
-                metadata.retain(|key, _| identity.contains(&key.as_str()))
-            });
-        }
-        self.normalise_secret(&mut config);
-        Ok(Value::Object(config))
-    }
-
-    fn normalise(&self, object: &mut Object) {
-        object::edit(object, "metadata", |metadata| {
-            object::omit_empty(metadata, &["labels", "annotations", "finalizers", "ownerReferences", "managedFields"]);
-        });
-        self.normalise_secret(object);
-        if self.resource.is_secret() {
-            secret::set_default_type(object);
-        }
-        if self.resource.is_namespace() {
-            object.entry("spec").or_insert_with(|| json!({"finalizers": ["kubernetes"]}));
-            object.entry("status").or_insert_with(|| json!({"phase": "Active"}));
-        }
-    }
-
-    fn normalise_secret(&self, object: &mut Object) {
-        if self.resource.is_secret() {
-            secret::normalise(object);
-        }
-    }
-
-    fn validate(&self, old: &Value, new: &Value) -> Answer<()> {
-        let mut causes = identifier::check_name(object::name(new));
-        if self.resource.is_secret() {
-            causes.extend(secret::validate(old, new)?);
-        }
-        if causes.is_empty() { Ok(()) } else { Err(Refusal::invalid(self.resource, object::name(new), &causes)) }
-    }
-
-    fn invalid(&self, causes: &[Cause]) -> Refusal {
-        Refusal::invalid(self.resource, self.name, causes)
-    }
-
-    /// New content needs a namespace that is there to stay.
-    fn check_namespace(&self, name: &str) -> Answer<()> {
-        if !self.resource.namespaced {
-            return Ok(());
-        }
-        let namespaces = ServedResource::builtin("", "v1", "namespaces", "Namespace");
-        match self.store.get(&namespaces, "", self.namespace) {
-            None => Err(Refusal::not_found(&namespaces, self.namespace)),
-            Some(found) if text(&found, "/metadata/deletionTimestamp").is_empty() => Ok(()),
-            Some(_) => Err(Refusal::terminating(self.resource, name, self.namespace)),
-        }
-    }
-
-    /// The object must be of the place that the path names.
-    fn check_place(&self, new: &Value) -> Answer<()> {
-        let name = object::name(new);
-        if !name.is_empty() && name != self.name {
-            let why = format!("the name of the object ({name}) does not match the name on the URL ({})", self.name);
-            return Err(Refusal::bad_request(why));
-        }
-        check_namespace_matches(new, self.namespace)
-    }
-
-    fn check_uid_precondition(&self, old: &Value, asked: &str) -> Answer<()> {
-        let is = object::uid(old);
-        if asked.is_empty() || asked == is {
-            return Ok(());
-        }
-        let key = format!("/registry/{}/{}", self.resource.plural, super::store::key(self.namespace, self.name));
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
-             Precondition failed: UID in precondition: {asked}, UID in object meta: {is}"
-        );
-        Err(Refusal::conflict(self.resource, self.name, &why))
-    }
-
-    fn check_delete_preconditions(&self, old: &Value, options: &Value) -> Answer<()> {
-        let (uid, revision) = (text(options, "/preconditions/uid"), text(options, "/preconditions/resourceVersion"));
-        let mismatch = |what: &str, asked: &str, is: &str, guess: &str| {
-            let why = format!(
-                "the {what} in the precondition ({asked}) does not match the {what} in record ({is}). The object might have been {guess}"
-            );
-            Err(Refusal::conflict(self.resource, self.name, &why))
-        };
-        if !uid.is_empty() && uid != object::uid(old) {
-            return mismatch("UID", uid, object::uid(old), "deleted and then recreated");
-        }
-        if !revision.is_empty() && revision != object::revision(old) {
-            return mismatch("ResourceVersion", revision, object::revision(old), "modified");
-        }
-        Ok(())
+        if self.author.dry_run { Arc::new(object) } else { self.store.put(self.resource, object) }
     }
 
     fn manager(&self, operation: Operation) -> Manager {
@@ -388,29 +240,6 @@ impl Writer<'_> {
             fields: super::fields::FieldSet::default(),
         }
     }
-
-    /// Custom resources count the changes of everything but metadata and a status subresource.
-    fn raises_generation(&self, old: &Value, new: &Value) -> bool {
-        let counted = |object: &Value| {
-            let mut object = object::thaw(object);
-            object.remove("metadata");
-            if self.resource.status {
-                object.remove("status");
-            }
-            object
-        };
-        self.resource.custom && counted(old) != counted(new)
-    }
-}
-
-/// The namespace of an object, where it names one, must be that of the request.
-pub(super) fn check_namespace_matches(object: &Value, namespace: &str) -> Answer<()> {
-    let named = object::namespace(object);
-    if named.is_empty() || named == namespace {
-        return Ok(());
-    }
-    let why = "the namespace of the provided object does not match the namespace sent on the request";
-    Err(Refusal::bad_request(why))
 }
 
 /// A time as metadata holds it: whole seconds.
@@ -423,15 +252,8 @@ fn has_finalizers(object: &Value) -> bool {
     any("/metadata/finalizers") || (text(object, "/kind") == "Namespace" && any("/spec/finalizers"))
 }
 
-fn raise_generation(object: &mut Object) {
-    object::edit(object, "metadata", |metadata| {
-        let generation = metadata.get("generation").and_then(Value::as_u64).unwrap_or_default();
-        metadata.insert("generation".to_owned(), (generation + 1).into());
-    });
-}
-
-fn with_managers(object: &Value, managers: Vec<Manager>) -> Value {
-    let mut object = object::thaw(object);
+fn with_managers(object: Value, managers: Vec<Manager>) -> Value {
+    let mut object = object::into_map(object);
     object::edit(&mut object, "metadata", |metadata| {
         metadata.insert("managedFields".to_owned(), managed::to_json(managers));
         object::omit_empty(metadata, &["managedFields"]);
