@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fields::{Difference, FieldSet};
-use super::object::text;
+use super::object::{self, text};
 
 /// How a manager came by its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +70,7 @@ impl Manager {
 
 /// The managers of an object.
 pub(super) fn read(object: &Value) -> Vec<Manager> {
-    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let entries = object::at(object, "/metadata/managedFields").and_then(Value::as_array);
     entries.into_iter().flatten().map(Manager::parse).collect()
 }
 

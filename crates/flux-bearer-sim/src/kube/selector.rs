@@ -51,7 +51,7 @@ impl Selector {
 
     /// Whether it is about this object.
     pub(super) fn matches(&self, object: &Value) -> bool {
-        let labels = object.pointer("/metadata/labels");
+        let labels = object::at(object, "/metadata/labels");
         let label = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
         let field = |key: &str| match key {
             "metadata.name" => Some(object::name(object)),

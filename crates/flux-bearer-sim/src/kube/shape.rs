@@ -25,7 +25,7 @@ impl Writer<'_> {
     /// What the request may change of `old`, and nothing else. An apply brings its `managedFields`; those of an update
     /// are made later.
     pub(super) fn confined(&self, old: &Value, new: Value, operation: Operation) -> Object {
-        let managed = new.pointer("/metadata/managedFields").filter(|_| operation == Operation::Apply).cloned();
+        let managed = object::at(&new, "/metadata/managedFields").filter(|_| operation == Operation::Apply).cloned();
         let mut object = self.merged_parts(old, new);
         for key in ["apiVersion", "kind"] {
             object::copy(key, old, &mut object);

@@ -85,7 +85,7 @@ impl Watch {
     /// What is there already, as events; a streaming list ends with a bookmark that says so.
     fn initial(&self, store: &Store, objects: &Collection, mark_end: bool) -> Vec<u8> {
         let there = objects.objects(&self.namespace, None).filter(|object| self.selector.matches(object));
-        let mut lines: Vec<u8> = there.flat_map(|object| self.view.event("ADDED", object)).collect();
+        let mut lines = there.map(|object| self.view.event("ADDED", object)).collect::<Vec<_>>().concat();
         if mark_end {
             let end = self.view.bookmark(&objects.resource, store.revision, true);
             lines.extend(self.view.event("BOOKMARK", &end));
@@ -125,7 +125,7 @@ impl Watch {
         let store = kube.store();
         let Some(objects) = store.collection(&self.resource) else { return Vec::new() };
         let lines = match objects.since(self.read) {
-            Ok(changes) => changes.flat_map(|change| self.event(change)).collect(),
+            Ok(changes) => changes.map(|change| self.event(change)).collect::<Vec<_>>().concat(),
             Err(refusal) => {
                 self.over = true;
                 self.view.event("ERROR", &refusal.status())

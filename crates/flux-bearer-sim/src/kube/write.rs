@@ -248,7 +248,8 @@ pub(super) fn seconds(time: Timestamp) -> String {
 }
 
 fn has_finalizers(object: &Value) -> bool {
-    let any = |pointer: &str| object.pointer(pointer).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let any =
+        |pointer: &str| object::at(object, pointer).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     any("/metadata/finalizers") || (text(object, "/kind") == "Namespace" && any("/spec/finalizers"))
 }
 
