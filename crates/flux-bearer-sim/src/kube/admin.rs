@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Kube;
 use super::object;
 use super::refusal::{Answer, Refusal};
-use super::resource::ServedResource;
+use super::resource::{ServedResource, qualified};
 use super::write::{Author, Part, Writer};
 
 impl Kube {
@@ -21,7 +21,8 @@ impl Kube {
     }
 
     fn try_apply(&self, object: Value) -> Answer<Value> {
-        let kind = object::text(&object, "/kind").to_owned();
+        let group = object::text(&object, "/apiVersion").split_once('/').map_or("", |(group, _)| group);
+        let kind = qualified(object::text(&object, "/kind"), group);
         let (namespace, name) = (object::namespace(&object).to_owned(), object::name(&object).to_owned());
         self.ensure_namespace(&kind, &namespace);
         self.write(&kind, &namespace, &name, "kubectl-client-side-apply", |writer| {
@@ -42,7 +43,7 @@ impl Kube {
         }
     }
 
-    /// An object; the namespace of a cluster's object is empty.
+    /// An object by its kind, or by `Kind.group` where two groups have one; the namespace of a cluster's object is empty.
     pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
         let store = self.store();
         let resource = store.collection_of_kind(kind)?.resource.clone();

@@ -2,8 +2,9 @@
 //!
 //! It serves get, list (pages, selectors), watch (bookmarks, 410, streaming lists), create, replace, delete, merge patch
 //! and server-side apply of JSON objects, `status` subresources, metadata-only answers and `TokenRequest`. It knows no
-//! schema: nothing is pruned, and no list has keys. There is no discovery beyond the list of a group's resources, no
-//! JSON or strategic merge patch, no delete of a collection, no garbage collection and no admission but its own.
+//! schema: nothing is pruned, and no list has keys. The two groups of Events are two sets of objects. There is no
+//! discovery beyond the list of a group's resources, no JSON or strategic merge patch, no delete of a collection, no
+//! garbage collection and no admission but its own.
 
 mod admin;
 mod check;
@@ -155,7 +156,7 @@ impl Kube {
     }
 
     /// Asks `allows` about every request, and answers 403 where it says no. An apply that creates is asked about twice:
-    /// as `patch` and as `create`, like the real server does.
+    /// as `patch` and as `create`, like the real server does. `allows` must not call this server.
     pub fn set_authorizer(&self, allows: impl Fn(&RequestInfo) -> bool + Send + Sync + 'static) {
         self.hooks_mut(|hooks| hooks.authorizer = Some(Arc::new(allows)));
     }

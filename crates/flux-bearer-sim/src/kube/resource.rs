@@ -86,6 +86,7 @@ impl ServedResource {
             core("configmaps", "ConfigMap"),
             core("serviceaccounts", "ServiceAccount"),
             core("events", "Event"),
+            Self::builtin("events.k8s.io", "v1", "events", "Event"),
             core("namespaces", "Namespace").cluster_wide().with_status(),
             Self { unconditional_update: false, ..Self::builtin("coordination.k8s.io", "v1", "leases", "Lease") },
             Self::custom("flux-bearer.dev", "v1alpha1", "bearertokens", "BearerToken").with_status(),

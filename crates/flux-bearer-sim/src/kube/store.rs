@@ -82,9 +82,15 @@ impl Store {
         self.collections.get(qualified)
     }
 
-    /// The objects of a resource by its kind.
+    /// The objects of a resource by its kind, or by `Kind.group`. Of several groups the first by name is meant, so the
+    /// core group goes first.
     pub(super) fn collection_of_kind(&self, kind: &str) -> Option<&Collection> {
-        self.collections.values().find(|collection| collection.resource.kind == kind)
+        let (kind, group) = kind.split_once('.').map_or((kind, None), |(kind, group)| (kind, Some(group)));
+        let named = self.collections.values().filter(|collection| {
+            let resource = &collection.resource;
+            resource.kind == kind && group.is_none_or(|group| group == resource.group)
+        });
+        named.min_by_key(|collection| &collection.resource.group)
     }
 
     /// The resources served.
