@@ -18,6 +18,7 @@ mod imds;
 pub mod issuer;
 pub mod journal;
 pub mod jwt;
+pub mod kube;
 mod random;
 pub mod service;
 pub mod state;
