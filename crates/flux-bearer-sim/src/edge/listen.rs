@@ -26,7 +26,7 @@ const CONNECTIONS: usize = 512;
 
 /// Time for a client to send a request's head, and so also how long an idle connection is kept. hyper's and Go's clients
 /// drop theirs after 90 seconds: they shall be first, or a request meets a connection that is just being closed.
-const HEAD: Duration = Duration::from_secs(120);
+const HEAD: Duration = Duration::from_mins(2);
 
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
