@@ -302,7 +302,10 @@ async fn a_watch_has_bookmarks_each_minute_and_ends_in_time() {
     let Some(Ok(WatchEvent::Bookmark(bookmark))) = seen.next().await else { panic!("no bookmark") };
     assert_eq!(started.elapsed(), Duration::from_mins(1));
     assert!(bookmark.metadata.resource_version.parse::<u64>().unwrap() > 5, "bookmarks follow the whole store");
-    assert_eq!(told(&seen.next().await.unwrap().unwrap()), "BOOKMARK");
+    for at in [120, 148] {
+        assert_eq!(told(&seen.next().await.unwrap().unwrap()), "BOOKMARK");
+        assert_eq!(started.elapsed(), Duration::from_secs(at));
+    }
     assert!(seen.next().await.is_none());
     assert_eq!(started.elapsed(), Duration::from_secs(150));
 }
@@ -604,4 +607,32 @@ async fn what_a_test_does_keeps_the_rules() {
     kube.apply(event("events.k8s.io/v1"));
     let names = |kind: &str| kube.list(kind).iter().map(|event| event["metadata"]["name"].clone()).collect::<Vec<_>>();
     assert_eq!((names("Event"), names("Event.events.k8s.io")), (vec![json!("v1")], vec![json!("events.k8s.io-v1")]));
+}
+
+/// Bookmarks carry a watch of a quiet resource over the compactions that the writes of others bring.
+#[tokio::test(start_paused = true)]
+async fn a_watcher_idles_through_thirty_days_without_a_second_list() {
+    let (kube, client) = world();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (names, api) = (seen.clone(), secrets(&client));
+    let watching = tokio::spawn(async move {
+        let mut stream = pin!(watcher(api, watcher::Config::default()));
+        while let Some(event) = stream.next().await {
+            if let Event::Apply(object) = event.unwrap() {
+                names.lock().unwrap().push(object.name_any());
+            }
+        }
+    });
+    // Never in the two seconds between the last bookmark of a watch and its successor.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for hour in 0..30 * 24 {
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        kube.apply(token("t", &json!({"hour": hour})));
+        kube.compact();
+    }
+    kube.apply(secret("last"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!watching.is_finished(), "no error on the way");
+    assert_eq!(*seen.lock().unwrap(), ["last"]);
+    assert_eq!(kube.journal().count(Verb::List, "secrets"), 1);
 }
