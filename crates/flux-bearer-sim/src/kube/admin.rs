@@ -43,7 +43,8 @@ impl Kube {
         }
     }
 
-    /// An object by its kind, or by `Kind.group` where two groups have one; the namespace of a cluster's object is empty.
+    /// An object by its kind, or by `Kind.group` where two groups have one. The namespace of a cluster's object is
+    /// empty.
     pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
         let store = self.store();
         let resource = store.collection_of_kind(kind)?.resource.clone();

@@ -1,9 +1,9 @@
 //! Enough of the Kubernetes API for a controller, no more, and that much as kube-apiserver 1.33 does it.
 //!
-//! It serves get, list (pages, selectors), watch (bookmarks, 410, streaming lists), create, replace, delete, merge patch
-//! and server-side apply of JSON objects, `status` subresources, metadata-only answers and `TokenRequest`. It knows no
-//! schema: nothing is pruned, and no list has keys. The two groups of Events are two sets of objects. There is no
-//! discovery beyond the list of a group's resources, no JSON or strategic merge patch, no delete of a collection, no
+//! It serves get, list (pages, selectors), watch (bookmarks, 410, streaming lists), create, replace, delete, merge
+//! patch and server-side apply of JSON objects, `status` subresources, metadata-only answers and `TokenRequest`. It
+//! knows no schema: nothing is pruned, and no list has keys. The two groups of Events are two sets of objects. There is
+//! no discovery beyond the list of a group's resources, no JSON or strategic merge patch, no delete of a collection, no
 //! garbage collection and no admission but its own.
 
 mod admin;

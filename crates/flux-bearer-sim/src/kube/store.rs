@@ -34,8 +34,10 @@ pub(super) struct Collection {
     pub(super) resource: Arc<ServedResource>,
     objects: BTreeMap<String, Arc<Value>>,
     history: VecDeque<Change>,
-    /// Nothing at or before this revision is remembered.
+    /// No request may ask for changes since an earlier revision.
     compacted: u64,
+    /// The last change that is no longer remembered. A live watch that has read it lacks nothing.
+    forgotten: u64,
     signal: watch::Sender<u64>,
 }
 
@@ -128,6 +130,7 @@ impl Store {
     /// Forgets the history of every resource.
     pub(super) fn compact(&mut self) {
         for collection in self.collections.values_mut() {
+            collection.forgotten = collection.history.back().map_or(collection.forgotten, |last| last.revision);
             collection.history.clear();
             collection.compacted = self.revision;
         }
@@ -154,7 +157,7 @@ impl Store {
 impl Collection {
     fn new(resource: Arc<ServedResource>, revision: u64) -> Self {
         let signal = watch::Sender::new(revision);
-        Self { resource, objects: BTreeMap::new(), history: VecDeque::new(), compacted: 0, signal }
+        Self { resource, objects: BTreeMap::new(), history: VecDeque::new(), compacted: 0, forgotten: 0, signal }
     }
 
     fn remember(&mut self, change: Change) {
@@ -163,7 +166,8 @@ impl Collection {
         if self.history.len() > HISTORY
             && let Some(oldest) = self.history.pop_front()
         {
-            self.compacted = oldest.revision;
+            self.forgotten = oldest.revision;
+            self.compacted = self.compacted.max(oldest.revision);
         }
     }
 
@@ -180,6 +184,7 @@ impl Collection {
 
     /// The same as it was at `revision`.
     pub(super) fn objects_at(&self, revision: u64, namespace: &str, after: Option<&str>) -> Answer<Vec<Arc<Value>>> {
+        self.check_age(revision)?;
         let mut then: BTreeMap<&str, Option<&Arc<Value>>> = BTreeMap::new();
         let range: (Bound<String>, Bound<String>) = range(namespace, after);
         for (key, object) in self.objects.range(range.clone()) {
@@ -192,14 +197,23 @@ impl Collection {
         Ok(then.into_values().flatten().cloned().collect())
     }
 
+    /// Whether a request may still ask for the changes since `revision`.
+    pub(super) fn check_age(&self, revision: u64) -> Answer<()> {
+        if revision < self.compacted { Err(too_old(revision, self.compacted)) } else { Ok(()) }
+    }
+
     /// The changes after `revision`, oldest first.
     pub(super) fn since(&self, revision: u64) -> Answer<impl DoubleEndedIterator<Item = &Change>> {
-        if revision < self.compacted {
-            return Err(Refusal::expired(format!("too old resource version: {revision} ({})", self.compacted)));
+        if revision < self.forgotten {
+            return Err(too_old(revision, self.forgotten));
         }
         let first = self.history.partition_point(|change| change.revision <= revision);
         Ok(self.history.range(first..))
     }
+}
+
+fn too_old(asked: u64, oldest: u64) -> Refusal {
+    Refusal::expired(format!("too old resource version: {asked} ({oldest})"))
 }
 
 /// The keys of a namespace after one of them. `0` is the character after `/`.

@@ -24,6 +24,9 @@ use super::store::{Change, Collection, Store};
 /// How often a bookmark is sent: the real server's period.
 const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
 
+/// How long before its end a watch gets its last bookmark, so that the next one starts close to the present.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+
 /// How long a watch lasts that asks for no time; the real server draws from 30 to 60 minutes.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(45);
 
@@ -60,6 +63,7 @@ pub(super) fn start(
     let selector = Selector::parse(&objects.resource, &query.label_selector, &query.field_selector)?;
     let from_now = asked == 0 || query.send_initial_events;
     let timeout = query.timeout_seconds.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
+    let now = Instant::now();
     let mut watch = Watch {
         kube: kube.clone(),
         resource: info.qualified_resource(),
@@ -68,17 +72,27 @@ pub(super) fn start(
         view,
         read: if from_now { store.revision } else { asked },
         bookmarks: query.bookmarks,
-        next_bookmark: Instant::now() + BOOKMARK_EVERY,
-        deadline: Instant::now() + timeout,
+        next_bookmark: bookmark_after(now, now + timeout),
+        deadline: now + timeout,
         woken: objects.subscribe(),
         first: Vec::new(),
         over: false,
     };
     if from_now {
         watch.first = watch.initial(store, objects, query.send_initial_events);
+    } else if let Err(refusal) = objects.check_age(asked) {
+        watch.first = view.event("ERROR", &refusal.status());
+        watch.over = true;
     }
     let lines = stream::unfold(watch, |watch| async move { watch.next().await });
     Ok(Body::from_stream(lines.map(Ok::<_, std::convert::Infallible>)))
+}
+
+/// When a bookmark is due next: each minute, and shortly before the end.
+fn bookmark_after(now: Instant, deadline: Instant) -> Instant {
+    let periodic = now + BOOKMARK_EVERY;
+    let last = deadline.checked_sub(LAST_BOOKMARK).unwrap_or(deadline);
+    if last > now { periodic.min(last) } else { periodic }
 }
 
 impl Watch {
@@ -107,7 +121,7 @@ impl Watch {
                 woken = self.woken.changed() => self.over = woken.is_err(),
                 () = sleep_until(self.deadline) => return None,
                 () = sleep_until(self.next_bookmark), if self.bookmarks => {
-                    self.next_bookmark += BOOKMARK_EVERY;
+                    self.next_bookmark = bookmark_after(self.next_bookmark, self.deadline);
                     return Some((self.bookmark().into(), self));
                 }
             }

@@ -2,10 +2,10 @@
 //! kube-apiserver in the end-to-end tests.
 //!
 //! Each case has a Secret of its own and steps on it: `do` is `apply`, `merge`, `create`, `delete` or `get`; `pin` puts
-//! the uid or resourceVersion of the last reply into the body; `keep` leaves that reply as it was. Of the answer, `code`
-//! is compared (200 stands for any success), `reason` exactly, `message` as a part, `causes` exactly, `object` as a part
-//! of the reply (null: must be missing), `managers` as the paths that `manager operation` owns (null: no such manager),
-//! and `revision` with that before the step.
+//! the uid or resourceVersion of the last reply into the body; `keep` leaves that reply as it was. Of the answer,
+//! `code` is compared (200 stands for any success), `reason` exactly, `message` as a part, `causes` exactly, `object` as
+//! a part of the reply (null: must be missing), `managers` as the paths that `manager operation` owns (null: no such
+//! manager), and `revision` with that before the step.
 
 use std::collections::BTreeMap;
 
