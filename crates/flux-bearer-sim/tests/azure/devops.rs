@@ -330,6 +330,11 @@ async fn advertises_refs_in_both_protocols() {
     assert!(lines.contains(&"ls-refs=unborn\n".to_owned()));
 
     let fetch = REFS.replace("info/refs?service=git-upload-pack", "git-upload-pack");
+    let listing = "0014command=ls-refs\n00010008peel000bsymrefs0014ref-prefix HEAD\n0000";
+    let listed = azure.send(request(Method::POST, &fetch, &headers, listing)).await;
+    assert_eq!(packets(&listed.text), [format!("{HEAD} HEAD symref-target:refs/heads/main\n"), String::new()]);
+    let fetched = azure.send(request(Method::POST, &fetch, &headers, "0012command=fetch\n0000")).await;
+    assert_eq!(fetched.status, 501);
     let post = request(Method::POST, &fetch, &[("Authorization", &bearer(&token))], "");
     assert_eq!(azure.send(post).await.status, 501);
 }
