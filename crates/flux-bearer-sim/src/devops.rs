@@ -56,9 +56,9 @@ pub(crate) async fn serve(world: &World, request: Request<Body>, visit: &Visit) 
     let state = world.snapshot();
     let Some(target) = Target::of(&host(&request), request.uri().path()) else { return answer::no_such_page() };
     let Some(organization) = state.organization(&target.organization) else { return answer::no_such_page() };
-    let caller = Caller::of(world, request.headers());
+    let caller = Caller::of(world, organization, request.headers());
     if let Caller::Known(identity) = &caller {
-        visit.identity(&identity.client_id, &identity.object_id);
+        visit.identity(identity.client_id.as_deref(), &identity.object_id);
     }
     let answers = Answers::to(&request, organization, target.is_git());
     let exchange = Exchange { world, state: &state, organization, answers };
@@ -92,7 +92,7 @@ impl Exchange<'_> {
             }
             Caller::Stranger(verdict) => return Err(Denied::new(verdict, self.answers.sign_in())),
         };
-        if is_zero(&self.organization.tenant_id) {
+        if is_zero(&self.organization.tenant_id) && identity.client_id.is_some() {
             return Err(Denied::new(TokenVerdict::NotMember, self.answers.no_entra_here()));
         }
         let at_home = self.organization.tenant_id.eq_ignore_ascii_case(&identity.tenant_id);

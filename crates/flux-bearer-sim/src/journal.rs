@@ -262,9 +262,9 @@ impl Visit {
     }
 
     /// The token that came along is this identity's.
-    pub(crate) fn identity(&self, client_id: &str, object_id: &str) {
+    pub(crate) fn identity(&self, client_id: Option<&str>, object_id: &str) {
         self.note(|entry| {
-            entry.client_id = Some(client_id.to_owned());
+            entry.client_id = client_id.map(ToOwned::to_owned);
             entry.object_id = Some(object_id.to_owned());
         });
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::check::StateError;
 pub(crate) use self::check::{is_guid, is_zero};
 pub use self::organization::{
-    Licence, Member, NotMemberAnswer, Organization, Project, RateLimit, Repository, SignInAnswer,
+    Licence, Member, NotMemberAnswer, Organization, PersonalAccessToken, Project, RateLimit, Repository, SignInAnswer,
 };
 pub(crate) use self::organization::{derived_id, derived_uuid, holds};
 pub use self::tenant::{Application, Certificate, FederatedCredential, Kind, Secret, Tenant};

@@ -72,12 +72,16 @@ impl Exchange<'_> {
         let Identity { object_id, tenant_id, .. } = identity;
         let names = [self.organization.name.as_str(), object_id.as_str()];
         let subject = STANDARD_NO_PAD.encode(derived_uuid(&names, '7'));
+        // How a service principal's descriptors begin, and a person's.
+        let (claims, prefix) = match identity.client_id {
+            Some(_) => ("Microsoft.VisualStudio.Services.Claims.AadServicePrincipal", "aadsp"),
+            None => ("Microsoft.IdentityModel.Claims.ClaimsIdentity", "aad"),
+        };
         let name = self.state.principal(object_id).map_or(object_id.as_str(), |principal| principal.name.as_str());
         json!({
             "id": derived_uuid(&names, '6'),
-            "descriptor":
-                format!("Microsoft.VisualStudio.Services.Claims.AadServicePrincipal;{tenant_id}\\{object_id}"),
-            "subjectDescriptor": format!("aadsp.{subject}"),
+            "descriptor": format!("{claims};{tenant_id}\\{object_id}"),
+            "subjectDescriptor": format!("{prefix}.{subject}"),
             "providerDisplayName": name,
             "isActive": true,
             "resourceVersion": 2,

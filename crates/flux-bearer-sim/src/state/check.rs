@@ -175,9 +175,25 @@ impl Organization {
         for (index, member) in self.members.iter().enumerate() {
             guid(&format!("{at}.members[{index}].objectId"), &member.object_id)?;
         }
+        self.check_tokens(state, &format!("{at}.personalAccessTokens"))?;
         unique(&format!("{at}.projects"), "name", self.projects.iter().map(|one| one.name.as_str()))?;
         for (index, project) in self.projects.iter().enumerate() {
             project.check(&format!("{at}.projects[{index}]"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Organization {
+    fn check_tokens(&self, state: &State, at: &str) -> Checked {
+        for (index, token) in self.personal_access_tokens.iter().enumerate() {
+            let field = format!("{at}[{index}].objectId");
+            guid(&field, &token.object_id)?;
+            if state.principal(&token.object_id).is_some() {
+                let fault =
+                    format!("`{}` is an application, which can't have a personal access token", token.object_id);
+                return Err(wrong(field, fault, "write the object id of a member that is a user"));
+            }
         }
         Ok(())
     }

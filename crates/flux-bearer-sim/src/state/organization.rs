@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub struct Organization {
     /// Identities that were added to it.
     #[serde(default)]
     pub members: Vec<Member>,
+    /// Personal access tokens, which Git and REST take as a Basic password with any user or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub personal_access_tokens: Vec<PersonalAccessToken>,
     /// Its projects.
     #[serde(default)]
     pub projects: Vec<Project>,
@@ -78,6 +82,20 @@ pub struct Member {
     /// Its licence.
     #[serde(default)]
     pub licence: Licence,
+}
+
+/// A personal access token (PAT), scoped to its organisation. Service principals can't have one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PersonalAccessToken {
+    /// Its value.
+    pub value: String,
+    /// Object id of the user it is of: the user's membership, licence and rights are the token's.
+    pub object_id: String,
+    /// When it expires; none means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A licence of Azure DevOps.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use axum::body::Body;
 use flux_bearer_sim::git::GitBackend;
 use flux_bearer_sim::journal::TokenVerdict;
-use flux_bearer_sim::state::{NotMemberAnswer, Organization, RateLimit, SignInAnswer, State};
+use flux_bearer_sim::state::{
+    Member, NotMemberAnswer, Organization, PersonalAccessToken, RateLimit, SignInAnswer, State,
+};
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use serde_json::json;
@@ -328,6 +330,11 @@ async fn advertises_refs_in_both_protocols() {
     assert!(lines.contains(&"ls-refs=unborn\n".to_owned()));
 
     let fetch = REFS.replace("info/refs?service=git-upload-pack", "git-upload-pack");
+    let listing = "0014command=ls-refs\n00010008peel000bsymrefs0014ref-prefix HEAD\n0000";
+    let listed = azure.send(request(Method::POST, &fetch, &headers, listing)).await;
+    assert_eq!(packets(&listed.text), [format!("{HEAD} HEAD symref-target:refs/heads/main\n"), String::new()]);
+    let fetched = azure.send(request(Method::POST, &fetch, &headers, "0012command=fetch\n0000")).await;
+    assert_eq!(fetched.status, 501);
     let post = request(Method::POST, &fetch, &[("Authorization", &bearer(&token))], "");
     assert_eq!(azure.send(post).await.status, 501);
 }
@@ -366,4 +373,34 @@ async fn names_the_tenant_to_those_without_a_token() {
     assert!(answer.header("www-authenticate").ends_with(TENANT));
     assert!(azure.try_send(request(Method::GET, "https://example.com/", &[], "")).await.is_err());
     assert_eq!(azure.world.journal().entries().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_a_personal_access_token_as_a_password_until_it_expires() {
+    let azure = Azure::new();
+    let user = "66666666-6666-4666-8666-00000000000f";
+    azure
+        .world
+        .edit(|state| {
+            let fabrikam = fabrikam(state);
+            let expires_at = Some("2026-11-22T11:00:00Z".parse().unwrap());
+            let token = PersonalAccessToken { value: "pat".to_owned(), object_id: user.to_owned(), expires_at };
+            fabrikam.personal_access_tokens = vec![token];
+            fabrikam.members.push(Member { object_id: user.to_owned(), ..Member::default() });
+            fabrikam.projects[0].readers.push(user.to_owned());
+            fabrikam.projects[0].repositories[0].readers.push(user.to_owned());
+        })
+        .unwrap();
+    let ask = async |authorization: &str| azure.get(REFS, &[("Authorization", authorization)]).await.status.as_u16();
+    assert_eq!((ask(&basic("", "pat")).await, ask(&basic("git", "pat")).await), (200, 200));
+    assert_eq!(azure.world.journal().entries().last().unwrap().object_id.as_deref(), Some(user));
+    assert_eq!((ask(&bearer("pat")).await, ask(&basic("", "other")).await), (401, 401));
+    azure.world.clock().sleep(Duration::from_hours(1)).await;
+    assert_eq!(ask(&basic("", "pat")).await, 401);
+    assert_eq!(last_verdict(&azure), Some(TokenVerdict::Expired));
+    let application = azure
+        .world
+        .edit(|state| fabrikam(state).personal_access_tokens[0].object_id = FLUX_OID.to_owned())
+        .unwrap_err();
+    assert!(application.to_string().starts_with("organizations[0].personalAccessTokens[0].objectId: "));
 }

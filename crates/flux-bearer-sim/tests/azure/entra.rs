@@ -383,3 +383,16 @@ async fn keeps_secrets_out_of_the_journal() {
     assert!(!serde_json::to_string(&entries).unwrap().contains(SECRET));
     assert_eq!(Method::POST.as_str(), entries[0].method);
 }
+
+#[tokio::test(start_paused = true)]
+async fn lets_a_changed_credential_propagate_again() {
+    let azure = Azure::new();
+    azure.world.edit(|state| state.defaults.propagation_seconds = 30).unwrap();
+    for name in ["one", "two"] {
+        let subject = format!("system:serviceaccount:flux-system:{name}");
+        azure.world.edit(|state| flux(state).federated_credentials[0].subject.clone_from(&subject)).unwrap();
+        assert_eq!(azure.federate(&azure.assertion_of(&subject)).await.code(), 700_213);
+        azure.world.clock().sleep(Duration::from_secs(30)).await;
+        assert_eq!(azure.federate(&azure.assertion_of(&subject)).await.status, 200);
+    }
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flux_bearer_sim::faults::{Effect, Fault};
+use flux_bearer_sim::journal::Endpoint;
 use flux_bearer_sim::world::World;
 
 use super::support::*;
@@ -95,4 +96,15 @@ async fn dates_requests_by_both_clocks() {
     let entries = azure.world.journal().entries();
     assert_eq!(entries[1].elapsed_ms - entries[0].elapsed_ms, 60_000);
     assert_eq!(entries[1].at.duration_since(entries[0].at).as_secs(), 60 - 3600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn forgets_old_requests_but_counts_them() {
+    let azure = Azure::new();
+    for _ in 0..10_001 {
+        azure.get("https://login.microsoftonline.com/", &[]).await;
+    }
+    let journal = azure.world.journal();
+    assert_eq!((journal.entries().len(), journal.entries()[0].number), (10_000, 1));
+    assert_eq!(journal.counts().requests[&Endpoint::Other], 10_001);
 }
