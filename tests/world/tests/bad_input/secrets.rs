@@ -86,7 +86,8 @@ async fn of_two_that_want_one_secret_the_older_has_it_until_it_is_gone() {
     assert_eq!(pair.theatre.record("bad")["bearerToken"], "bad", "after a restart as well");
     pair.theatre.stage.kube.delete("BearerToken", NAMESPACE, "bad");
     minutes(70).await;
-    assert_eq!(pair.theatre.stage.says("younger", "Ready"), "True Succeeded");
+    let younger = pair.theatre.stage.condition("younger", "Ready").unwrap();
+    assert_eq!(younger.0, "True", "{younger:?}");
     assert_eq!(pair.theatre.record("bad")["bearerToken"], "younger");
     assert_eq!(pair.theatre.expired_seconds("bad"), 0);
     pair.good_is_unaffected("two for one Secret");
