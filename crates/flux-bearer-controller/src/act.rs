@@ -80,7 +80,8 @@ impl Loop {
 
     fn decide(&self, key: &Key) -> Option<Decision> {
         let index = lock(&self.index);
-        self.mints.with(|mints| decide_about(&index, mints, key, self.longest, self.clock.now()))
+        let lives_on = identities(index.get(key)?);
+        self.mints.look(key, lives_on, |mints| decide_about(&index, mints, key, self.longest, self.clock.now()))
     }
 
     async fn act(&self, key: &Key, action: Action) {
@@ -222,12 +223,8 @@ impl Loop {
     async fn rest(&self, key: &Key, decision: Decision) -> Option<Instant> {
         let failed = self.report(key, &decision.report).await.is_err();
         let wake = decision.wake.map(|at| self.clock.instant(at));
-        let mut index = lock(&self.index);
-        let entry = index.get_mut(key)?;
         // The occasion has passed: whoever fails later fails for another reason.
-        entry.nudge = false;
-        identities(entry).for_each(|identity| self.mints.wait(identity, key));
-        drop(index);
+        lock(&self.index).get_mut(key)?.nudge = false;
         let again = failed.then(|| Instant::now() + STATUS_AGAIN);
         [wake, again].into_iter().flatten().min()
     }
