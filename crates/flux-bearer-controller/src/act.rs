@@ -64,6 +64,10 @@ pub struct Loop {
 impl Loop {
     /// Works on `key` until there is nothing left to do; returns when to look again.
     pub async fn work(&self, key: &Key) -> Option<Instant> {
+        // A Secret of somebody else is not watched: each time it is looked at anew.
+        if let Some(entry) = lock(&self.index).get_mut(key) {
+            entry.unsure |= matches!(entry.held, Held::Foreign { .. });
+        }
         for _ in 0..MAX_STEPS {
             if !self.leadership.may_write() {
                 return None;
@@ -104,8 +108,7 @@ impl Loop {
             Ok(metadata) => {
                 lock(&self.index).secret(&secret, metadata.as_ref());
             }
-            // Not knowing is no reason to stop: the write itself is pinned to absence and will tell.
-            Err(failure) => self.write_failed(key, failure, Some(Held::Absent)),
+            Err(failure) => self.write_failed(key, failure),
         }
     }
 
@@ -132,7 +135,7 @@ impl Loop {
                 self.written(key, &record, write.force, write.revives);
                 woken.iter().filter(|other| *other != key).for_each(|other| self.queue.wake(other));
             }
-            Err(failure) => self.write_failed(key, failure, Some(Held::Unknown)),
+            Err(failure) => self.write_failed(key, failure),
         }
     }
 
@@ -169,15 +172,14 @@ impl Loop {
         }
     }
 
-    fn write_failed(&self, key: &Key, failure: Failure, held: Option<Held>) {
+    /// After a failed look or write: what is known of the Secret stays, and is looked at again before the next write.
+    fn write_failed(&self, key: &Key, failure: Failure) {
         let now = self.clock.now();
         tracing::error!(namespace = &*key.namespace, name = &*key.name, reason = failure.reason, error = %failure, "Secret not written");
         self.metrics.write_failed(&failure);
         if let Some(entry) = lock(&self.index).get_mut(key) {
             entry.writing = Some(Failing::after(entry.writing.as_ref(), failure, Some(WRITE_BACKOFF), now));
-            if let Some(held) = held {
-                entry.held = held;
-            }
+            entry.unsure = true;
         }
     }
 

@@ -34,6 +34,7 @@ pub fn decide_about(
         wanted: entry.wanted.as_ref(),
         rival: rival.map(|rival| &*rival.name),
         held: &entry.held,
+        unsure: entry.unsure,
         mint: of(entry.wanted.as_ref().ok().map(|wanted| &wanted.identity)),
         last_working: of(record.map(|record| &record.identity)),
         probes: &entry.probes,

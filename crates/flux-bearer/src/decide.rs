@@ -41,8 +41,10 @@ pub struct Observed<'a> {
     pub wanted: Result<&'a Wanted, &'a Failure>,
     /// An older BearerToken that names the same Secret.
     pub rival: Option<&'a str>,
-    /// What the Secret's metadata says.
+    /// What the Secret's metadata says, or said when it was last seen.
     pub held: &'a Held,
+    /// Whether the Secret has to be looked at again before anything is decided on `held`.
+    pub unsure: bool,
     /// The wanted identity's tokens.
     pub mint: Mint<'a>,
     /// The tokens of the identity that filled the Secret, where that is another one.
@@ -169,8 +171,8 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
     if observed.suspend {
         return settle(observed, Step::wait(None), Step::wait(None), now, true);
     }
-    if matches!(observed.held, Held::Unknown) {
-        return Decision { action: Action::Look, report: Report::default(), wake: None };
+    if observed.unsure || matches!(observed.held, Held::Unknown) {
+        return look(observed, now);
     }
     if let Some(refusal) = refuse(observed) {
         let step = Step::refused(refusal, now);
@@ -179,6 +181,15 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
     let keep = keep(observed, now);
     let change = change(observed, now);
     settle(observed, keep, change, now, false)
+}
+
+/// Looks at the Secret, unless the last failure's pause is not over. What can't be seen is not written: an apply can't be
+/// pinned to absence, and would put our keys into a Secret of somebody else.
+fn look(observed: &Observed<'_>, now: Timestamp) -> Decision {
+    match observed.writing.filter(|failing| failing.retry_at > now) {
+        Some(failing) => settle(observed, Step::failed(failing), Step::wait(None), now, false),
+        None => Decision { action: Action::Look, report: Report::default(), wake: None },
+    }
 }
 
 /// Why the Secret may not be written at all.

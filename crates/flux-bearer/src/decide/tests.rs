@@ -20,6 +20,7 @@ fn identity(name: &str) -> Identity {
 struct Given {
     wanted: Result<Wanted, Failure>,
     held: Held,
+    unsure: bool,
     minted: Option<Arc<Token>>,
     failing: Option<Failing>,
     in_flight: bool,
@@ -44,6 +45,7 @@ fn given(held: Held) -> Given {
             unsafe_repository: None,
         }),
         held,
+        unsure: false,
         minted: None,
         failing: None,
         in_flight: false,
@@ -70,6 +72,7 @@ impl Given {
             wanted: self.wanted.as_ref(),
             rival: self.rival.as_deref(),
             held: &self.held,
+            unsure: self.unsure,
             mint: Mint { token: self.minted.as_ref(), failing: self.failing.as_ref(), in_flight: self.in_flight },
             last_working: Mint {
                 token: self.last_working.as_ref(),
@@ -201,6 +204,18 @@ fn from_nothing_it_looks_mints_writes_and_rests() {
     world.held = filled("new", HOUR);
     assert_eq!(world.does(minutes(0)), "rest");
     assert_eq!(world.condition(minutes(0), READY), says("True", "Succeeded"));
+}
+
+#[test]
+fn what_could_not_be_seen_is_looked_at_again_after_a_pause_and_stays_ready() {
+    let mut world = given(filled("new", HOUR));
+    world.unsure = true;
+    assert_eq!(world.does(minutes(30)), "look");
+    world.writing = Some(failing(90033, minutes(30), minutes(30), minutes(31)));
+    assert_eq!(world.does(minutes(30)), "rest");
+    assert_eq!(world.condition(minutes(30), READY), says("True", "Succeeded"));
+    assert_eq!(world.condition(minutes(30), REFRESH_FAILING), says("True", "EntraUnavailable"));
+    assert_eq!(world.does(minutes(31)), "look");
 }
 
 #[test]
