@@ -1,6 +1,7 @@
 //! Does what was decided: looks, mints, writes, probes, nudges, and reports once there is nothing left to do.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct Loop {
     pub longest: Duration,
     /// Name of this process, for events.
     pub instance: String,
+    /// Whether Secrets may not be watched: then each of ours is read once a minute.
+    pub secrets_unseen: AtomicBool,
 }
 
 impl Loop {
@@ -279,7 +282,7 @@ impl Loop {
         keys.into_iter().for_each(|key| self.queue.wake(&key));
     }
 
-    /// Once a minute: follows the machine's clock, and forgets the tokens of identities that nobody uses any more.
+    /// Once a minute: follows the machine's clock, has Secrets read that can't be watched, and forgets the tokens of identities that nobody uses any more.
     pub fn tidy(&self) {
         if let Some(step) = self.clock.recheck() {
             tracing::warn!(
@@ -287,6 +290,10 @@ impl Loop {
                 "the clock was set, or the machine slept: looking at everything again"
             );
             self.wake(lock(&self.index).keys());
+        }
+        if self.secrets_unseen.load(Ordering::Relaxed) {
+            let unseen = lock(&self.index).secrets_listed(&HashSet::new());
+            self.wake(unseen);
         }
         let used: HashSet<Identity> =
             lock(&self.index).iter().flat_map(|(_, entry)| identities(entry)).cloned().collect();

@@ -1,5 +1,6 @@
 //! Wiring: from parts to a running loop, and to a stop that loses nothing.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -140,6 +141,7 @@ fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership) -> Arc<L
         metrics: parts.metrics.clone(),
         longest: settings.longest,
         instance: settings.instance.clone(),
+        secrets_unseen: AtomicBool::new(false),
     })
 }
 

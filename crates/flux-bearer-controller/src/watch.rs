@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use flux_bearer::NAME;
 use flux_bearer::resource::{BearerToken, BearerTokenStatus};
@@ -110,6 +111,7 @@ async fn bearer_tokens(work: &Arc<Loop>, client: Client, scope: &Scope, listed: 
                 gone.iter().for_each(|key| work.queue.forget(key));
                 gone.iter().flat_map(|key| index.bearer_token_gone(key)).collect()
             }
+            Change::Forbidden => Vec::new(),
         };
         drop(index);
         work.wake(woken);
@@ -125,7 +127,14 @@ async fn secrets(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch:
         let woken = match event {
             Change::Seen(object) => index.secret(&key(&object), Some(&object.metadata)),
             Change::Gone(key) => index.secret(&key, None),
-            Change::Listed(all) => index.secrets_listed(&all),
+            Change::Listed(all) => {
+                work.secrets_unseen.store(false, Ordering::Relaxed);
+                index.secrets_listed(&all)
+            }
+            Change::Forbidden => {
+                work.secrets_unseen.store(true, Ordering::Relaxed);
+                Vec::new()
+            }
         };
         drop(index);
         work.wake(woken);
@@ -155,6 +164,7 @@ async fn sources(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch:
                 let gone: Vec<Key> = known.extract_if(|key| !all.contains(key)).collect();
                 gone.iter().flat_map(|key| index.source(key, None)).collect()
             }
+            Change::Forbidden => Vec::new(),
         };
         drop(index);
         work.wake(woken);
@@ -170,6 +180,8 @@ enum Change<K> {
     Gone(Key),
     /// A complete list: whatever is not in it is gone.
     Listed(HashSet<Key>),
+    /// There is no right to watch: nothing will be told until there is.
+    Forbidden,
 }
 
 /// Follows a watch for ever. `listed` goes up after the first list, or at the first error: what can't be listed (no
@@ -201,9 +213,13 @@ where
                 }
             }
             Err(error) => {
+                let code = code(&error);
+                if code == "HTTP 403" {
+                    take(Change::Forbidden);
+                }
                 // Said once a run of errors: the watch tries again by itself, with backoff.
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(kind, code = code(&error), "the watch was interrupted");
+                    tracing::warn!(kind, code, "the watch was interrupted");
                 }
                 listed.send_replace(true);
             }
