@@ -7,3 +7,5 @@ mod support;
 mod kubernetes;
 mod replies;
 mod secrets;
+mod specs;
+mod tokens;

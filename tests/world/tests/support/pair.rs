@@ -1,7 +1,10 @@
 //! A BearerToken in trouble, and one beside it that must not notice.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use flux_bearer::token::AZURE_DEVOPS;
 use flux_bearer_sim::faults::{Effect, Fault};
-use flux_bearer_world::identities::{TENANT, client};
+use flux_bearer_world::identities::{TENANT, client, object};
 use flux_bearer_world::stage::{NAMESPACE, Running};
 use serde_json::{Value, json};
 
@@ -23,11 +26,14 @@ pub(crate) struct Pair {
 impl Pair {
     /// Both, not yet served. The spec of `bad` is the test's.
     pub(crate) fn new(bad: &Value) -> Self {
-        let theatre = Theatre::with(&[3600, 3600]);
+        let good = json!({"identity": {"clientId": client(1), "tenantId": "contoso.example"}});
+        Self::on(Theatre::with(&[3600, 3600]), bad, &good)
+    }
+
+    /// Both on a stage of the test's own.
+    pub(crate) fn on(theatre: Theatre, bad: &Value, good: &Value) -> Self {
         theatre.stage.bearer_token("bad", bad);
-        theatre
-            .stage
-            .bearer_token("good", &json!({"identity": {"clientId": client(1), "tenantId": "contoso.example"}}));
+        theatre.stage.bearer_token("good", good);
         Self { theatre }
     }
 
@@ -66,6 +72,15 @@ impl Pair {
     }
 }
 
+/// A token of nobody's signature with these claims in place of good ones.
+pub(crate) fn forged(claims: &Value) -> String {
+    let mut all = json!({"aud": AZURE_DEVOPS, "tid": TENANT, "appid": client(0), "oid": object(0)});
+    for (name, value) in claims.as_object().into_iter().flatten() {
+        all[name] = value.clone();
+    }
+    format!("e30.{}.c2lnbmF0dXJl", URL_SAFE_NO_PAD.encode(all.to_string()))
+}
+
 /// A fault: its effect after a wait.
 pub(crate) fn fault(delay_ms: Option<u64>, effect: Option<Effect>) -> Fault {
     Fault { name: "trouble".into(), delay_ms, effect, ..Fault::default() }
@@ -93,12 +108,7 @@ pub(crate) fn page(status: u16) -> Fault {
 /// the Secret that is filled stays as it is, to the byte, and Ready until its token expires; `good` notices nothing.
 pub(crate) async fn withstands(spec: &Value, what: &str, trouble: &Fault, reason: &str, fix: &[&str]) {
     let pair = Pair::new(spec);
-    let faults = if trouble.host.as_deref() == Some("kubernetes") {
-        pair.theatre.stage.kube.faults().clone()
-    } else {
-        pair.theatre.stage.world.faults().clone()
-    };
-    let trouble = Fault { host: trouble.host.clone().filter(|host| host != "kubernetes"), ..trouble.clone() };
+    let faults = pair.theatre.stage.world.faults().clone();
     faults.set(trouble.clone());
     let _running = pair.start();
     minutes(10).await;
@@ -107,7 +117,7 @@ pub(crate) async fn withstands(spec: &Value, what: &str, trouble: &Fault, reason
     faults.clear_all();
     minutes(6).await;
     pair.says(what, "Ready", "True Succeeded", &["bad"]);
-    faults.set(trouble);
+    faults.set(trouble.clone());
     let filled = pair.secret();
     minutes(45).await;
     pair.says(what, "Ready", "True Succeeded", &["bad"]);
