@@ -289,8 +289,14 @@ fn seen(object: DynamicObject) -> Seen {
     let DynamicObject { metadata, mut data, .. } = object;
     let mut part =
         |name: &str| data.get_mut(name).map(serde_json::Value::take).unwrap_or_else(|| serde_json::json!({}));
-    let spec = serde_json::from_value(part("spec"));
+    let spec = Some(part("spec")).filter(has_objects).and_then(|spec| serde_json::from_value(spec).ok());
     let status: BearerTokenStatus = serde_json::from_value(part("status")).unwrap_or_default();
-    let content = spec.map(|spec| (spec, status)).map_err(|_| unread());
+    let content = spec.map(|spec| (spec, status)).ok_or_else(unread);
     Seen { metadata, content }
+}
+
+/// Whether the spec has objects where they belong: serde would read a list as one, field by field.
+fn has_objects(spec: &serde_json::Value) -> bool {
+    let object = |path: &&str| spec.pointer(path).is_none_or(serde_json::Value::is_object);
+    ["", "/identity", "/identity/secretRef", "/secret"].iter().all(object)
 }
