@@ -163,6 +163,9 @@ const PROBE_AGAIN: Duration = Duration::from_secs(300);
 /// Pause between two probes of a repository that is busy or away.
 const PROBE_AGAIN_SOON: Duration = Duration::from_secs(60);
 
+/// How far two expiries of one token may differ, for issuers tell it in whole seconds of a clock of their own.
+const SAME_EXPIRY: Duration = Duration::from_secs(60);
+
 /// Least time between two corrections of somebody else's change: five a minute.
 const CORRECTION: Duration = Duration::from_secs(12);
 
@@ -284,7 +287,12 @@ fn due(observed: &Observed<'_>, formats: &[Format], fresh: Option<&Arc<Token>>, 
         None => (record.issued_at, record.refresh_at),
     };
     let requested = observed.request.is_some_and(|request| issued_at < request.seen_at);
-    if record.formats != formats || requested || needs_refresh(issued_at, refresh_at, now) {
+    // Since it was written the clock was set, or the issuer has prolonged it.
+    let dated = same.is_some_and(|token| {
+        let (earlier, later) = (token.expires_at.min(record.expires_at), token.expires_at.max(record.expires_at));
+        between(earlier, later) > SAME_EXPIRY
+    });
+    if record.formats != formats || requested || dated || needs_refresh(issued_at, refresh_at, now) {
         return Due::Now;
     }
     match (drift, observed.corrected_at.map(|at| at + CORRECTION)) {

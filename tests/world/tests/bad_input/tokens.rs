@@ -81,6 +81,24 @@ async fn claims_that_cannot_be_read_refuse_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_the_machine_keeps_is_dated_anew_after_a_step_of_the_clock() {
+    for hours in [3, -3] {
+        let spec = json!({"identity": {"type": "ManagedIdentity", "clientId": client(0)}});
+        let theatre = Theatre::with(&[8 * 3600, 3600]);
+        theatre.stage.world.edit(|state| state.imds.cache = true).unwrap();
+        let pair = Pair::on(theatre, &spec, &json!({"identity": {"clientId": client(1)}}));
+        let _running = pair.start();
+        minutes(5).await;
+        pair.theatre.stage.machine.step(jiff::SignedDuration::from_hours(hours));
+        minutes(70).await;
+        pair.says("a step", "Ready", "True Succeeded", &[]);
+        let expires = pair.theatre.record("bad")["expiresAt"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let left = expires.duration_since(pair.theatre.stage.machine.now()).as_mins();
+        assert!((380..=405).contains(&left), "{left} minutes of 8 h less 75 min");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_senseless_refresh_in_makes_no_loop() {
     for refresh_in in [json!(0), json!(-1), json!(1e300), json!("soon"), json!(null)] {
         let what = refresh_in.to_string();
