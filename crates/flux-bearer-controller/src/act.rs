@@ -1,6 +1,7 @@
 //! Does what was decided: looks, mints, writes, probes, nudges, and reports once there is nothing left to do.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,12 +9,15 @@ use flux_bearer::decide::{Action, Decision, Probe, Write, lifetime};
 use flux_bearer::failure::Failure;
 use flux_bearer::identity::Identity;
 use flux_bearer::report::{self, Report};
+use flux_bearer::repository::Repository;
 use flux_bearer::resource::BearerTokenStatus;
 use flux_bearer::schedule::{Failing, is_usable};
 use flux_bearer::secret::{Held, Record, Version, field_manager, manifest};
 use flux_bearer::token::Token;
 use flux_bearer_azure::http::Http;
 use flux_bearer_azure::probe::probe;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -34,6 +38,9 @@ const MAX_STEPS: usize = 16;
 /// should have it at once. A sixtieth of this is the cap of the backoff.
 const WRITE_BACKOFF: Duration = Duration::from_secs(300);
 
+/// Probes at the same time.
+pub const MAX_PROBES: usize = 8;
+
 /// When a status that could not be written is tried again.
 const STATUS_AGAIN: Duration = Duration::from_secs(5);
 
@@ -49,6 +56,10 @@ pub struct Loop {
     pub kubernetes: Kubernetes,
     /// The way to Azure DevOps.
     pub azure_devops: Http,
+    /// The probes under way.
+    pub probes: Mutex<JoinSet<()>>,
+    /// Bounds them: Azure DevOps counts what an identity asks.
+    pub probe_turns: Semaphore,
     /// Wall time.
     pub clock: Clock,
     /// Until when this process may write.
@@ -59,11 +70,17 @@ pub struct Loop {
     pub longest: Duration,
     /// Name of this process, for events.
     pub instance: String,
+    /// Whether Secrets may not be watched: then each of ours is read once a minute.
+    pub secrets_unseen: AtomicBool,
 }
 
 impl Loop {
     /// Works on `key` until there is nothing left to do; returns when to look again.
-    pub async fn work(&self, key: &Key) -> Option<Instant> {
+    pub async fn work(self: &Arc<Self>, key: &Key) -> Option<Instant> {
+        // A Secret of somebody else is not watched: each time it is looked at anew.
+        if let Some(entry) = lock(&self.index).get_mut(key) {
+            entry.unsure |= matches!(entry.held, Held::Foreign { .. });
+        }
         for _ in 0..MAX_STEPS {
             if !self.leadership.may_write() {
                 return None;
@@ -80,10 +97,11 @@ impl Loop {
 
     fn decide(&self, key: &Key) -> Option<Decision> {
         let index = lock(&self.index);
-        self.mints.with(|mints| decide_about(&index, mints, key, self.longest, self.clock.now()))
+        let lives_on = identities(index.get(key)?);
+        self.mints.look(key, lives_on, |mints| decide_about(&index, mints, key, self.longest, self.clock.now()))
     }
 
-    async fn act(&self, key: &Key, action: Action) {
+    async fn act(self: &Arc<Self>, key: &Key, action: Action) {
         match action {
             Action::Rest => {}
             Action::Look => self.look(key).await,
@@ -92,7 +110,7 @@ impl Loop {
                 self.mints.start(&identity, at_stake);
             }
             Action::Write(write) => self.write(key, write).await,
-            Action::Probe(identity, token) => self.probe(key, identity, &token).await,
+            Action::Probe(identity, token) => self.start_probe(key, identity, token),
             Action::Nudge => self.nudge(key).await,
         }
     }
@@ -103,8 +121,7 @@ impl Loop {
             Ok(metadata) => {
                 lock(&self.index).secret(&secret, metadata.as_ref());
             }
-            // Not knowing is no reason to stop: the write itself is pinned to absence and will tell.
-            Err(failure) => self.write_failed(key, failure, Some(Held::Absent)),
+            Err(failure) => self.write_failed(key, failure),
         }
     }
 
@@ -131,7 +148,7 @@ impl Loop {
                 self.written(key, &record, write.force, write.revives);
                 woken.iter().filter(|other| *other != key).for_each(|other| self.queue.wake(other));
             }
-            Err(failure) => self.write_failed(key, failure, Some(Held::Unknown)),
+            Err(failure) => self.write_failed(key, failure),
         }
     }
 
@@ -160,7 +177,6 @@ impl Loop {
         self.metrics.written(key, record.expires_at);
         if let Some(entry) = lock(&self.index).get_mut(key) {
             entry.writing = None;
-            entry.filled_at = Some(now);
             entry.nudge |= revives;
             if corrected {
                 entry.corrected_at = Some(now);
@@ -168,37 +184,65 @@ impl Loop {
         }
     }
 
-    fn write_failed(&self, key: &Key, failure: Failure, held: Option<Held>) {
+    /// After a failed look or write: what is known of the Secret stays, and is looked at again before the next write.
+    fn write_failed(&self, key: &Key, failure: Failure) {
         let now = self.clock.now();
         tracing::error!(namespace = &*key.namespace, name = &*key.name, reason = failure.reason, error = %failure, "Secret not written");
         self.metrics.write_failed(&failure);
         if let Some(entry) = lock(&self.index).get_mut(key) {
             entry.writing = Some(Failing::after(entry.writing.as_ref(), failure, Some(WRITE_BACKOFF), now));
-            if let Some(held) = held {
-                entry.held = held;
-            }
+            entry.unsure = true;
         }
     }
 
-    async fn probe(&self, key: &Key, identity: Identity, token: &Arc<Token>) {
-        let repositories = match lock(&self.index).get(key).map(|entry| &entry.wanted) {
-            Some(Ok(wanted)) => wanted.repositories.clone(),
-            _ => return,
+    /// Starts to ask the repositories. It goes on beside everything else: a repository that doesn't answer must not hold up
+    /// a refresh, of this BearerToken or of another.
+    fn start_probe(self: &Arc<Self>, key: &Key, identity: Identity, token: Arc<Token>) {
+        let repositories = match lock(&self.index).get_mut(key) {
+            Some(entry) => {
+                entry.probing = true;
+                entry.wanted.as_ref().map(|wanted| wanted.repositories.clone()).unwrap_or_default()
+            }
+            None => return,
         };
+        let (work, key) = (Arc::clone(self), key.clone());
+        let mut probes = lock(&self.probes);
+        while probes.try_join_next().is_some() {}
+        probes.spawn(async move {
+            let answers = work.ask(repositories, &token).await;
+            let at = work.clock.now();
+            work.probed(&key, Probe { fingerprint: token.fingerprint.clone(), identity, at, answers });
+        });
+    }
+
+    async fn ask(&self, repositories: Vec<Repository>, token: &Token) -> Vec<(Repository, Result<(), Failure>)> {
         let mut answers = Vec::with_capacity(repositories.len());
         for repository in repositories {
+            // An error would mean that the semaphore is closed, which it never is.
+            let _turn = self.probe_turns.acquire().await.ok();
             let answer = probe(&self.azure_devops, &repository, &token.secret).await;
             self.metrics.probed(answer.as_ref().map(|&()| ()));
             answers.push((repository, answer));
         }
-        let probe = Probe { fingerprint: token.fingerprint.clone(), identity, at: self.clock.now(), answers };
+        answers
+    }
+
+    fn probed(&self, key: &Key, probe: Probe) {
         if let Some(entry) = lock(&self.index).get_mut(key) {
+            entry.probing = false;
             let before = entry.probes.iter().find(|known| known.identity == probe.identity);
             entry.nudge |= before.is_some_and(|before| opened_anew(before, &probe));
             let used: Vec<Identity> = identities(entry).cloned().collect();
             entry.probes.retain(|known| known.identity != probe.identity && used.contains(&known.identity));
             entry.probes.push(probe);
         }
+        self.queue.wake(key);
+    }
+
+    /// Ends what goes on beside the work.
+    pub fn stop(&self) {
+        lock(&self.probes).abort_all();
+        self.mints.stop();
     }
 
     async fn nudge(&self, key: &Key) {
@@ -222,12 +266,8 @@ impl Loop {
     async fn rest(&self, key: &Key, decision: Decision) -> Option<Instant> {
         let failed = self.report(key, &decision.report).await.is_err();
         let wake = decision.wake.map(|at| self.clock.instant(at));
-        let mut index = lock(&self.index);
-        let entry = index.get_mut(key)?;
         // The occasion has passed: whoever fails later fails for another reason.
-        entry.nudge = false;
-        identities(entry).for_each(|identity| self.mints.wait(identity, key));
-        drop(index);
+        lock(&self.index).get_mut(key)?.nudge = false;
         let again = failed.then(|| Instant::now() + STATUS_AGAIN);
         [wake, again].into_iter().flatten().min()
     }
@@ -280,7 +320,8 @@ impl Loop {
         keys.into_iter().for_each(|key| self.queue.wake(&key));
     }
 
-    /// Once a minute: follows the machine's clock, and forgets the tokens of identities that nobody uses any more.
+    /// Once a minute: follows the machine's clock, has Secrets read that can't be watched, and forgets the tokens of
+    /// identities that nobody uses any more.
     pub fn tidy(&self) {
         if let Some(step) = self.clock.recheck() {
             tracing::warn!(
@@ -288,6 +329,10 @@ impl Loop {
                 "the clock was set, or the machine slept: looking at everything again"
             );
             self.wake(lock(&self.index).keys());
+        }
+        if self.secrets_unseen.load(Ordering::Relaxed) {
+            let unseen = lock(&self.index).secrets_listed(&HashSet::new());
+            self.wake(unseen);
         }
         let used: HashSet<Identity> =
             lock(&self.index).iter().flat_map(|(_, entry)| identities(entry)).cloned().collect();

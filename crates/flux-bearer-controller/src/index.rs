@@ -52,18 +52,20 @@ pub struct Entry {
     pub status: Box<BearerTokenStatus>,
     /// A refresh that was asked for.
     pub request: Option<Request>,
-    /// What the Secret's metadata says.
+    /// What the Secret's metadata says, or said when it was last seen.
     pub held: Held,
+    /// Whether the Secret has to be looked at again: a write failed, or it may have changed unseen.
+    pub unsure: bool,
     /// What the repositories said: to the token in the Secret, and to that of a new identity.
     pub probes: Vec<Probe>,
+    /// Whether the repositories are being asked at this moment.
+    pub probing: bool,
     /// A run of failed writes.
     pub writing: Option<Failing>,
     /// When somebody else's change was last taken back.
     pub corrected_at: Option<Timestamp>,
     /// Whether failing GitRepositories deserve a nudge.
     pub nudge: bool,
-    /// When the Secret was last filled by this process: tells a fresh start from a long run.
-    pub filled_at: Option<Timestamp>,
 }
 
 /// A BearerToken as the watch brings it.
@@ -213,7 +215,7 @@ impl Index {
             let lives = |name: &str| self.entries.contains_key(&Key::new(&secret.namespace, name));
             let held = Held::read(metadata, &key.name, lives);
             if let Some(entry) = self.entries.get_mut(key) {
-                entry.held = held;
+                entry.see(held);
             }
         }
         keys
@@ -225,7 +227,7 @@ impl Index {
         for (key, entry) in &mut self.entries {
             let secret = Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&entry.secret) };
             if matches!(entry.held, Held::Ours { .. }) && !listed.contains(&secret) {
-                entry.held = Held::Unknown;
+                entry.unsure = true;
                 missing.push(key.clone());
             }
         }
@@ -337,12 +339,23 @@ impl Entry {
             status: Box::default(),
             request: None,
             held: Held::Unknown,
+            unsure: false,
             probes: Vec::new(),
+            probing: false,
             writing: None,
             corrected_at: None,
             nudge: false,
-            filled_at: None,
         }
+    }
+
+    /// Takes in what the Secret's metadata says now.
+    fn see(&mut self, held: Held) {
+        // What only a change of the Secret could help has been helped, perhaps: it is tried again at once.
+        if self.held != held && !matches!(self.held, Held::Unknown) {
+            self.writing.take_if(|writing| writing.failure.class == Class::Permanent);
+        }
+        self.held = held;
+        self.unsure = false;
     }
 }
 

@@ -157,7 +157,8 @@ impl Kubernetes {
     async fn write(&self, request: Request<Body>) -> Result<(), Failure> {
         let answer = self.send(request).await?;
         match answer.status {
-            200..=299 => Ok(()),
+            // Whatever answers with something else than the object is not the API server, and has written nothing.
+            200..=299 => metadata(&answer).map(drop),
             _ => Err(answer.failure("")),
         }
     }

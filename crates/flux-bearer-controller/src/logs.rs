@@ -1,6 +1,7 @@
 //! Log lines in Flux's field names, so that `flux logs` and every dashboard made for Flux can read them.
 
 use std::fmt::{self, Write};
+use std::io::IsTerminal;
 
 use flux_bearer::{GROUP, NAME};
 use serde_json::{Map, Value, json};
@@ -57,7 +58,9 @@ pub fn init(encoding: Encoding, verbosity: Verbosity, clock: Clock) {
     // A second subscriber is refused: whoever came first keeps the lines.
     let set = match encoding {
         Encoding::Json => builder.event_format(FluxJson { clock }).try_init().is_ok(),
-        Encoding::Console => builder.with_target(false).try_init().is_ok(),
+        Encoding::Console => {
+            builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init().is_ok()
+        }
     };
     if !set {
         tracing::debug!("log lines are already written");

@@ -71,9 +71,23 @@ impl Mints {
         }
     }
 
-    /// Looks at the states of these identities, all at one moment.
-    pub fn with<R>(&self, look: impl FnOnce(&States) -> R) -> R {
-        look(&lock(&self.states))
+    /// Looks at the states of all identities at one moment. `key` is woken when the next mint of one of `lives_on` ends,
+    /// where one is under way or failing: noted in that same moment, so that no end falls in between.
+    pub fn look<'a, R>(
+        &self,
+        key: &Key,
+        lives_on: impl Iterator<Item = &'a Identity>,
+        look: impl FnOnce(&States) -> R,
+    ) -> R {
+        let mut states = lock(&self.states);
+        for identity in lives_on {
+            if let Some(state) = states.get_mut(identity)
+                && (state.in_flight || state.failing.is_some())
+            {
+                state.waiting.insert(key.clone());
+            }
+        }
+        look(&states)
     }
 
     /// Starts a mint unless one is under way. `lifetime` is that of the token at stake.
@@ -92,15 +106,6 @@ impl Mints {
             let minted = mints.mint(&identity).await;
             mints.finish(&identity, minted, lifetime);
         });
-    }
-
-    /// Notes that `key` is to be woken when the next mint of `identity` ends, while one is under way or failing.
-    pub fn wait(&self, identity: &Identity, key: &Key) {
-        if let Some(state) = lock(&self.states).get_mut(identity)
-            && (state.in_flight || state.failing.is_some())
-        {
-            state.waiting.insert(key.clone());
-        }
     }
 
     /// Forgets every identity that nobody uses any more.

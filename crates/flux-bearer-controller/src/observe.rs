@@ -20,16 +20,17 @@ pub fn decide_about(index: &Index, mints: &States, key: &Key, longest: Duration,
     let nudge = nudge(index, entry, key);
     let rival = index.rival(key);
     let observed = Observed {
-        name: &key.name,
         uid: &entry.uid,
         secret: &entry.secret,
         suspend: entry.spec.as_ref().is_ok_and(|spec| spec.suspend),
         wanted: entry.wanted.as_ref(),
         rival: rival.map(|rival| &*rival.name),
         held: &entry.held,
+        unsure: entry.unsure,
         mint: of(entry.wanted.as_ref().ok().map(|wanted| &wanted.identity)),
         last_working: of(record.map(|record| &record.identity)),
         probes: &entry.probes,
+        probing: entry.probing,
         revoked: revoked.as_ref(),
         writing: entry.writing.as_ref(),
         corrected_at: entry.corrected_at,

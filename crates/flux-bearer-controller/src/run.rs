@@ -1,5 +1,6 @@
 //! Wiring: from parts to a running loop, and to a stop that loses nothing.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use flux_bearer_azure::http::Http;
 use flux_bearer_azure::mint::Azure;
 use flux_bearer_azure::workload::Assertion;
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::act::Loop;
+use crate::act::{Loop, MAX_PROBES};
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::index::{Index, Key};
@@ -113,7 +114,7 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
         tracing::warn!("the work in hand did not end in time");
     }
     background.shutdown().await;
-    work.mints.stop();
+    work.stop();
     if let Some(elector) = elector.as_mut().filter(|_| end == End::Stopped) {
         elector.release().await;
     }
@@ -137,11 +138,14 @@ fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership) -> Arc<L
         mints: Arc::new(mints),
         kubernetes,
         azure_devops: parts.azure_devops.clone(),
+        probes: Mutex::default(),
+        probe_turns: Semaphore::new(MAX_PROBES),
         clock: parts.clock.clone(),
         leadership,
         metrics: parts.metrics.clone(),
         longest: settings.longest,
         instance: settings.instance.clone(),
+        secrets_unseen: AtomicBool::new(false),
     })
 }
 

@@ -2,22 +2,36 @@
 
 use std::collections::HashSet;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use flux_bearer::NAME;
 use flux_bearer::resource::{BearerToken, BearerTokenStatus};
 use futures::{Stream, StreamExt};
+use http::Request;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject};
+use kube::client::Body;
 use kube::core::{ApiResource, GroupVersionKind, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tower::service_fn;
 
 use crate::act::Loop;
 use crate::index::{Key, Seen, Source, unread};
 use crate::lock;
+
+/// Least time between two starts of one watch. kube's watcher starts one that has ended in good order anew without a
+/// pause, so a server that ends each at once would be asked as fast as it answers.
+const PACE: Duration = Duration::from_secs(1);
+
+/// How long a list or the start of a watch may be silent. The API server itself gives up a list after a minute; kube's
+/// client never does, and a reply that never comes must not be the end of a watch.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Objects a page: bounds what a list of ten thousand takes in memory at once.
 const PAGE: u32 = 100;
@@ -71,6 +85,35 @@ pub async fn all(work: Arc<Loop>, client: Client, scope: Scope, ready: watch::Se
     tokio::join!(tokens, sources, secrets, all_listed);
 }
 
+/// `client` for one watch, with a pause of at least [`PACE`] between two starts, and no longer than [`SILENCE`] without a
+/// reply.
+fn paced(client: Client) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let next = Arc::new(Mutex::new(Instant::now()));
+    let send = service_fn(move |request: Request<Body>| {
+        let (client, next) = (client.clone(), Arc::clone(&next));
+        async move {
+            if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+                let turn = turn(&next);
+                sleep_until(turn).await;
+            }
+            match timeout(SILENCE, client.send(request)).await {
+                Ok(reply) => reply,
+                Err(silence) => Err(kube::Error::Service(silence.into())),
+            }
+        }
+    });
+    Client::new(send, namespace)
+}
+
+/// When the next one may start; the one after it [`PACE`] later.
+fn turn(next: &Mutex<Instant>) -> Instant {
+    let mut next = lock(next);
+    let turn = (*next).max(Instant::now());
+    *next = turn + PACE;
+    turn
+}
+
 /// Waits until the flag is up.
 async fn until(flag: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone, and with it whoever would be waited for.
@@ -90,7 +133,7 @@ fn config(selector: Option<&str>) -> watcher::Config {
 async fn bearer_tokens(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch::Sender<bool>) {
     // Untyped, so that one object that can't be read doesn't take the watch down with it.
     let kind = ApiResource::erase::<BearerToken>(&());
-    let stream = watcher(scope.dynamic(client, &kind), config(scope.selector.as_deref()));
+    let stream = watcher(scope.dynamic(paced(client), &kind), config(scope.selector.as_deref()));
     follow(stream, "BearerToken", &listed, |event| {
         let now = work.clock.now();
         let mut index = lock(&work.index);
@@ -112,6 +155,7 @@ async fn bearer_tokens(work: &Arc<Loop>, client: Client, scope: &Scope, listed: 
                 }
                 gone.iter().flat_map(|key| index.bearer_token_gone(key)).collect()
             }
+            Change::Forbidden => Vec::new(),
         };
         drop(index);
         work.wake(woken);
@@ -121,13 +165,20 @@ async fn bearer_tokens(work: &Arc<Loop>, client: Client, scope: &Scope, listed: 
 
 async fn secrets(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch::Sender<bool>) {
     let ours = format!("{}={NAME}", flux_bearer::secret::PART_OF);
-    let stream = watcher(scope.secrets(client), config(Some(&ours)));
+    let stream = watcher(scope.secrets(paced(client)), config(Some(&ours)));
     follow(stream, "Secret", &listed, |event| {
         let mut index = lock(&work.index);
         let woken = match event {
             Change::Seen(object) => index.secret(&key(&object), Some(&object.metadata)),
             Change::Gone(key) => index.secret(&key, None),
-            Change::Listed(all) => index.secrets_listed(&all),
+            Change::Listed(all) => {
+                work.secrets_unseen.store(false, Ordering::Relaxed);
+                index.secrets_listed(&all)
+            }
+            Change::Forbidden => {
+                work.secrets_unseen.store(true, Ordering::Relaxed);
+                Vec::new()
+            }
         };
         drop(index);
         work.wake(woken);
@@ -138,7 +189,7 @@ async fn secrets(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch:
 async fn sources(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch::Sender<bool>) {
     let kind = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
     let kind = ApiResource::from_gvk_with_plural(&kind, "gitrepositories");
-    let stream = watcher(scope.dynamic(client, &kind), config(None));
+    let stream = watcher(scope.dynamic(paced(client), &kind), config(None));
     let mut known: HashSet<Key> = HashSet::new();
     follow(stream, "GitRepository", &listed, |event| {
         let mut index = lock(&work.index);
@@ -157,6 +208,7 @@ async fn sources(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch:
                 let gone: Vec<Key> = known.extract_if(|key| !all.contains(key)).collect();
                 gone.iter().flat_map(|key| index.source(key, None)).collect()
             }
+            Change::Forbidden => Vec::new(),
         };
         drop(index);
         work.wake(woken);
@@ -172,6 +224,8 @@ enum Change<K> {
     Gone(Key),
     /// A complete list: whatever is not in it is gone.
     Listed(HashSet<Key>),
+    /// There is no right to watch: nothing will be told until there is.
+    Forbidden,
 }
 
 /// Follows a watch for ever. `listed` goes up after the first list, or at the first error: what can't be listed (no
@@ -203,9 +257,13 @@ where
                 }
             }
             Err(error) => {
+                let code = code(&error);
+                if code == "HTTP 403" {
+                    take(Change::Forbidden);
+                }
                 // Said once a run of errors: the watch tries again by itself, with backoff.
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(kind, code = code(&error), "the watch was interrupted");
+                    tracing::warn!(kind, code, "the watch was interrupted");
                 }
                 listed.send_replace(true);
             }
@@ -234,8 +292,14 @@ fn seen(object: DynamicObject) -> Seen {
     let DynamicObject { metadata, mut data, .. } = object;
     let mut part =
         |name: &str| data.get_mut(name).map(serde_json::Value::take).unwrap_or_else(|| serde_json::json!({}));
-    let spec = serde_json::from_value(part("spec"));
+    let spec = Some(part("spec")).filter(has_objects).and_then(|spec| serde_json::from_value(spec).ok());
     let status: BearerTokenStatus = serde_json::from_value(part("status")).unwrap_or_default();
-    let content = spec.map(|spec| (spec, status)).map_err(|_| unread());
+    let content = spec.map(|spec| (spec, status)).ok_or_else(unread);
     Seen { metadata, content }
+}
+
+/// Whether the spec has objects where they belong: serde would read a list as one, field by field.
+fn has_objects(spec: &serde_json::Value) -> bool {
+    let object = |path: &&str| spec.pointer(path).is_none_or(serde_json::Value::is_object);
+    ["", "/identity", "/identity/secretRef", "/secret"].iter().all(object)
 }

@@ -29,9 +29,7 @@ use crate::token::Token;
 /// Everything that the decision may look at.
 #[derive(Clone, Debug)]
 pub struct Observed<'a> {
-    /// Name of the BearerToken.
-    pub name: &'a str,
-    /// Its uid: spreads the refreshes.
+    /// The uid of the BearerToken: spreads the refreshes.
     pub uid: &'a str,
     /// Name of the Secret.
     pub secret: &'a str,
@@ -41,14 +39,18 @@ pub struct Observed<'a> {
     pub wanted: Result<&'a Wanted, &'a Failure>,
     /// An older BearerToken that names the same Secret.
     pub rival: Option<&'a str>,
-    /// What the Secret's metadata says.
+    /// What the Secret's metadata says, or said when it was last seen.
     pub held: &'a Held,
+    /// Whether the Secret has to be looked at again before anything is decided on `held`.
+    pub unsure: bool,
     /// The wanted identity's tokens.
     pub mint: Mint<'a>,
     /// The tokens of the identity that filled the Secret, where that is another one.
     pub last_working: Mint<'a>,
     /// What the repositories said to our tokens.
     pub probes: &'a [Probe],
+    /// Whether they are being asked at this moment.
+    pub probing: bool,
     /// Why the identity that filled the Secret may no longer be used.
     pub revoked: Option<&'a Failure>,
     /// A run of failed writes.
@@ -121,7 +123,7 @@ pub enum Action {
     Mint(Identity),
     /// Put this token into the Secret.
     Write(Write),
-    /// Ask the repositories whether this token opens them.
+    /// Ask the repositories whether this token opens them, beside everything else.
     Probe(Identity, Arc<Token>),
     /// Ask source-controller to look at these GitRepositories now.
     Nudge,
@@ -161,16 +163,19 @@ const PROBE_AGAIN: Duration = Duration::from_secs(300);
 /// Pause between two probes of a repository that is busy or away.
 const PROBE_AGAIN_SOON: Duration = Duration::from_secs(60);
 
+/// How far two expiries of one token may differ, for issuers tell it in whole seconds of a clock of their own.
+const SAME_EXPIRY: Duration = Duration::from_secs(60);
+
 /// Least time between two corrections of somebody else's change: five a minute.
 const CORRECTION: Duration = Duration::from_secs(12);
 
 /// Decides what to do next about one BearerToken.
 pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
+    if observed.unsure || matches!(observed.held, Held::Unknown) {
+        return look(observed, now);
+    }
     if observed.suspend {
         return settle(observed, Step::wait(None), Step::wait(None), now, true);
-    }
-    if matches!(observed.held, Held::Unknown) {
-        return Decision { action: Action::Look, report: Report::default(), wake: None };
     }
     if let Some(refusal) = refuse(observed) {
         let step = Step::refused(refusal, now);
@@ -179,6 +184,15 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
     let keep = keep(observed, now);
     let change = change(observed, now);
     settle(observed, keep, change, now, false)
+}
+
+/// Looks at the Secret, unless the last failure's pause is not over. What can't be seen is not written: an apply can't be
+/// pinned to absence, and would put our keys into a Secret of somebody else.
+fn look(observed: &Observed<'_>, now: Timestamp) -> Decision {
+    match observed.writing.filter(|failing| failing.retry_at > now) {
+        Some(failing) => settle(observed, Step::failed(failing), Step::wait(None), now, false),
+        None => Decision { action: Action::Look, report: Report::default(), wake: None },
+    }
 }
 
 /// Why the Secret may not be written at all.
@@ -273,7 +287,12 @@ fn due(observed: &Observed<'_>, formats: &[Format], fresh: Option<&Arc<Token>>, 
         None => (record.issued_at, record.refresh_at),
     };
     let requested = observed.request.is_some_and(|request| issued_at < request.seen_at);
-    if record.formats != formats || requested || needs_refresh(issued_at, refresh_at, now) {
+    // Since it was written the clock was set, or the issuer has prolonged it.
+    let dated = same.is_some_and(|token| {
+        let (earlier, later) = (token.expires_at.min(record.expires_at), token.expires_at.max(record.expires_at));
+        between(earlier, later) > SAME_EXPIRY
+    });
+    if record.formats != formats || requested || dated || needs_refresh(issued_at, refresh_at, now) {
         return Due::Now;
     }
     match (drift, observed.corrected_at.map(|at| at + CORRECTION)) {
@@ -350,7 +369,7 @@ fn compare(
     token: &Arc<Token>,
     now: Timestamp,
 ) -> Result<(), Step> {
-    let probe_new = || Step::act(Action::Probe(wanted.identity.clone(), Arc::clone(token)));
+    let probe_new = || ask(observed, &wanted.identity, token);
     let new =
         probe_of(observed, &wanted.identity).filter(|new| covers(new, &wanted.repositories)).ok_or_else(probe_new)?;
     let refusals: Vec<(&Repository, &Failure)> =
@@ -375,7 +394,7 @@ fn compare(
 fn probe_last_working(observed: &Observed<'_>, record: &Record, now: Timestamp) -> Step {
     let token = observed.last_working.token.filter(|token| is_usable(token.expires_at, now));
     match token {
-        Some(token) => Step::act(Action::Probe(record.identity.clone(), Arc::clone(token))),
+        Some(token) => ask(observed, &record.identity, token),
         None => attempt(observed, &record.identity, observed.last_working, now),
     }
 }
@@ -413,8 +432,13 @@ fn try_out(observed: &Observed<'_>, now: Timestamp) -> Step {
         .filter(|probe| probe.fingerprint == record.fingerprint && covers(probe, &wanted.repositories));
     match current.map(probe_again) {
         Some(again) if again > now => Step::wait(Some(again)),
-        _ => Step::act(Action::Probe(record.identity.clone(), Arc::clone(token))),
+        _ => ask(observed, &record.identity, token),
     }
+}
+
+/// Asks the repositories, unless they are being asked already.
+fn ask(observed: &Observed<'_>, identity: &Identity, token: &Arc<Token>) -> Step {
+    if observed.probing { Step::wait(None) } else { Step::act(Action::Probe(identity.clone(), Arc::clone(token))) }
 }
 
 /// The first action of the lines of work, or rest with a report on all of them.

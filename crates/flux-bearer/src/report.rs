@@ -178,7 +178,8 @@ pub fn events(before: &BearerTokenStatus, after: &BearerTokenStatus) -> Vec<Even
                 reason: new.reason,
                 message: new.message,
             }),
-            (Some(_), None) if kind == REFRESH_FAILING => events.push(Event {
+            // Where the token has expired meanwhile, nothing has recovered.
+            (Some(_), None) if kind == REFRESH_FAILING && is_ready(after) => events.push(Event {
                 warning: false,
                 reason: "RefreshRecovered".into(),
                 message: "the token is being replaced on time again".into(),
@@ -189,6 +190,10 @@ pub fn events(before: &BearerTokenStatus, after: &BearerTokenStatus) -> Vec<Even
     // Stalled repeats what Ready or RefreshFailing says.
     events.dedup_by(|later, earlier| later.reason == earlier.reason && later.message == earlier.message);
     events
+}
+
+fn is_ready(status: &BearerTokenStatus) -> bool {
+    status.conditions.iter().any(|condition| condition.type_ == READY && condition.status == "True")
 }
 
 const PROGRESSING: &str = "Progressing";

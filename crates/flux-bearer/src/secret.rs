@@ -99,7 +99,7 @@ impl Held {
             (None, None) => Self::Foreign { owner: owner(metadata) },
             _ => Self::Ours {
                 drift: drifted(record.as_ref(), ours),
-                shared: shared(metadata, record.as_ref()),
+                shared: shared(metadata, record.as_ref(), name, &lives),
                 version: version(metadata),
                 record: record.map(Box::new),
             },
@@ -217,12 +217,17 @@ fn drifted(record: Option<&Record>, ours: Option<&ManagedFieldsEntry>) -> bool {
     !(keys_owned && owns(["f:metadata", "f:annotations", &annotation]))
 }
 
-/// Whether a manager that is no BearerToken owns a key of ours, which makes an unforced apply fail.
-fn shared(metadata: &ObjectMeta, record: Option<&Record>) -> bool {
+/// Whether somebody else owns a key of ours as well, which makes an unforced apply fail. A BearerToken that lives is
+/// left its right to a conflict. One that is gone is not: who took over with the very token that the Secret held shares
+/// its keys with it.
+fn shared(metadata: &ObjectMeta, record: Option<&Record>, name: &str, lives: impl Fn(&str) -> bool) -> bool {
     let ours = record.map(|record| keys(&record.formats)).unwrap_or_default();
-    let prefix = format!("{NAME}/");
-    let foreign = |entry: &&ManagedFieldsEntry| entry.manager.as_deref().is_none_or(|name| !name.starts_with(&prefix));
-    metadata.managed_fields.iter().flatten().filter(foreign).any(|entry| {
+    let other = |entry: &&ManagedFieldsEntry| {
+        let manager = entry.manager.as_deref().unwrap_or_default();
+        let bearer_token = manager.strip_prefix(NAME).and_then(|rest| rest.strip_prefix('/'));
+        bearer_token.is_none_or(|other| other != name && !lives(other))
+    };
+    metadata.managed_fields.iter().flatten().filter(other).any(|entry| {
         let data = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:data"));
         ours.iter().any(|key| data.is_some_and(|data| data.get(format!("f:{key}")).is_some()))
     })
@@ -317,7 +322,8 @@ mod tests {
         };
         let both = |other: &str| vec![entry("flux-bearer/flux-system", ours()), entry(other, ours())];
         assert_eq!(shared(both("kubectl")), (true, false));
-        assert_eq!(shared(both("flux-bearer/other")), (false, false));
+        assert_eq!(shared(both("flux-bearer/alive")), (false, false));
+        assert_eq!(shared(both("flux-bearer/gone")), (true, false));
     }
 
     #[test]

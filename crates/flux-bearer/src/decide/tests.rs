@@ -20,12 +20,14 @@ fn identity(name: &str) -> Identity {
 struct Given {
     wanted: Result<Wanted, Failure>,
     held: Held,
+    unsure: bool,
     minted: Option<Arc<Token>>,
     failing: Option<Failing>,
     in_flight: bool,
     last_working: Option<Arc<Token>>,
     last_failing: Option<Failing>,
     probes: Vec<Probe>,
+    probing: bool,
     writing: Option<Failing>,
     corrected_at: Option<Timestamp>,
     request: Option<Request>,
@@ -44,12 +46,14 @@ fn given(held: Held) -> Given {
             unsafe_repository: None,
         }),
         held,
+        unsure: false,
         minted: None,
         failing: None,
         in_flight: false,
         last_working: None,
         last_failing: None,
         probes: vec![],
+        probing: false,
         writing: None,
         corrected_at: None,
         request: None,
@@ -63,13 +67,13 @@ fn given(held: Held) -> Given {
 impl Given {
     fn observed(&self) -> Observed<'_> {
         Observed {
-            name: "flux-system",
             uid: UID,
             secret: "flux-system",
             suspend: self.suspend,
             wanted: self.wanted.as_ref(),
             rival: self.rival.as_deref(),
             held: &self.held,
+            unsure: self.unsure,
             mint: Mint { token: self.minted.as_ref(), failing: self.failing.as_ref(), in_flight: self.in_flight },
             last_working: Mint {
                 token: self.last_working.as_ref(),
@@ -77,6 +81,7 @@ impl Given {
                 in_flight: false,
             },
             probes: &self.probes,
+            probing: self.probing,
             revoked: self.revoked.as_ref(),
             writing: self.writing.as_ref(),
             corrected_at: self.corrected_at,
@@ -201,6 +206,18 @@ fn from_nothing_it_looks_mints_writes_and_rests() {
     world.held = filled("new", HOUR);
     assert_eq!(world.does(minutes(0)), "rest");
     assert_eq!(world.condition(minutes(0), READY), says("True", "Succeeded"));
+}
+
+#[test]
+fn what_could_not_be_seen_is_looked_at_again_after_a_pause_and_stays_ready() {
+    let mut world = given(filled("new", HOUR));
+    world.unsure = true;
+    assert_eq!(world.does(minutes(30)), "look");
+    world.writing = Some(failing(90033, minutes(30), minutes(30), minutes(31)));
+    assert_eq!(world.does(minutes(30)), "rest");
+    assert_eq!(world.condition(minutes(30), READY), says("True", "Succeeded"));
+    assert_eq!(world.condition(minutes(30), REFRESH_FAILING), says("True", "EntraUnavailable"));
+    assert_eq!(world.does(minutes(31)), "look");
 }
 
 #[test]
@@ -448,6 +465,10 @@ fn each_token_is_tried_out_once_and_again_while_it_does_not_open() {
     world.wanted.as_mut().unwrap().repositories = vec![repository()];
     world.minted = Some(token("new-0", NOW, HOUR));
     assert_eq!(world.does(minutes(1)), "probe new-0");
+    world.probing = true;
+    assert_eq!(world.does(minutes(1)), "rest", "the repositories are being asked already");
+    assert_eq!(world.does(minutes(27)), "mint new", "no repository delays a refresh");
+    world.probing = false;
     world.probes = vec![probe("new", "new-0", minutes(1), true)];
     assert_eq!(world.does(minutes(20)), "rest");
     world.probes = vec![probe("new", "new-0", minutes(1), false)];

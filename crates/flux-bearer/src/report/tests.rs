@@ -47,6 +47,7 @@ fn only_transitions_are_events() {
     type Conditions = &'static [(&'static str, &'static str, &'static str)];
     let ready: Conditions = &[(READY, "True", "Succeeded")];
     let failing: Conditions = &[(READY, "True", "Succeeded"), (REFRESH_FAILING, "True", "EntraUnavailable")];
+    let expired: Conditions = &[(READY, "False", "TokenExpired")];
     let stalled: Conditions = &[(READY, "False", "TenantRejected"), (STALLED, "True", "TenantRejected")];
     let cases: &[(Conditions, Conditions, &[(&str, bool)])] = &[
         (&[], &[(READY, "False", "Progressing")], &[]),
@@ -55,6 +56,7 @@ fn only_transitions_are_events() {
         (ready, failing, &[("EntraUnavailable", true)]),
         (failing, failing, &[]),
         (failing, ready, &[("RefreshRecovered", false)]),
+        (failing, expired, &[("TokenExpired", true)]),
         (ready, stalled, &[("TenantRejected", true)]),
     ];
     for (before, after, expected) in cases {

@@ -6,6 +6,8 @@
     reason = "each test file uses some of it, and a test may fail"
 )]
 
+pub(crate) mod pair;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,6 +65,14 @@ impl Theatre {
     /// How often a Secret was filled with another token.
     pub(crate) fn fillings(&self, secret: &str) -> usize {
         self.held.lock().unwrap().iter().filter(|held| held.secret == secret).count()
+    }
+
+    /// Everything that the controller has said to people: every BearerToken, every Event, every metric.
+    pub(crate) fn said(&self) -> String {
+        let mut metrics = String::new();
+        prometheus_client::encoding::text::encode(&mut metrics, &self.stage.registry).unwrap();
+        let objects = ["BearerToken", "Event"].into_iter().flat_map(|kind| self.stage.kube.list(kind));
+        objects.map(|object| object.to_string()).chain([metrics]).collect()
     }
 
     /// The token that a Secret holds.
