@@ -16,6 +16,7 @@ use anyhow::Context;
 use clap::Parser;
 use flux_bearer_controller::clock::Clock;
 use flux_bearer_controller::logs::{self, Encoding, Verbosity};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sight::{Counts, lock};
 use crate::stage::Stage;
@@ -48,8 +49,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     let (tell, counts) = (Tell::new(args.json), Counts::default());
     tokio::select! {
         told = play(&tell, &counts) => told?,
-        pressed = tokio::signal::ctrl_c() => {
-            pressed.context("can't wait for Ctrl-C")?;
+        waited = interrupted() => {
+            waited.context("can't wait for signals")?;
             tell.plain("\nstopped; nothing is left behind");
             return Ok(ExitCode::from(INTERRUPTED));
         }
@@ -60,6 +61,15 @@ async fn main() -> anyhow::Result<ExitCode> {
         tell::json(&tally)?;
     }
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn interrupted() -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
 }
 
 async fn play(tell: &Tell, counts: &Counts) -> anyhow::Result<()> {

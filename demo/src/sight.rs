@@ -1,7 +1,9 @@
-//! What a person with kubectl sees: the BearerToken's status, the Secret's record and the events, as they are written.
+//! What a person with kubectl sees: status, Secret, events and requests to source-controller, as they are written.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use flux_bearer::flux::REQUESTED_AT;
+use flux_bearer::report::READY;
 use flux_bearer::resource::BearerTokenStatus;
 use flux_bearer::secret::{RECORD, Record};
 use flux_bearer_sim::kube::Kube;
@@ -28,14 +30,16 @@ pub(crate) struct Sight {
     pub(crate) held: Option<(Record, Instant)>,
     /// The BearerToken's status.
     pub(crate) status: BearerTokenStatus,
+    /// The reasons of all events so far.
+    pub(crate) events: Vec<String>,
+    /// The last request to source-controller to fetch at once.
+    pub(crate) requested_at: Option<String>,
 }
 
 impl Sight {
-    /// Whether a condition is True, and for this reason if one is given.
-    pub(crate) fn is(&self, condition: &str, reason: Option<&str>) -> bool {
-        let mut conditions = self.status.conditions.iter();
-        let found = conditions.find(|found| found.type_ == condition && found.status == "True");
-        found.is_some_and(|found| reason.is_none_or(|reason| found.reason == reason))
+    /// Whether the BearerToken is Ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.status.conditions.iter().any(|condition| condition.type_ == READY && condition.status == "True")
     }
 
     /// Tells its token from another.
@@ -50,16 +54,26 @@ pub(crate) fn look(kube: &Kube, tell: Tell, counts: Counts) -> watch::Receiver<S
     kube.on_change(move |object| match text(object, "/kind") {
         "BearerToken" => sight.send_modify(|sight| sight.status = part(object, "/status").unwrap_or_default()),
         "Secret" => sight.send_modify(|sight| take_secret(sight, object, &tell, &counts)),
-        "Event" if text(object, "/involvedObject/kind") == "BearerToken" => tell_event(object, &tell),
+        "GitRepository" => sight.send_modify(|sight| take_source(sight, object, &tell)),
+        "Event" if text(object, "/involvedObject/kind") == "BearerToken" => {
+            tell_event(object, &tell);
+            sight.send_modify(|sight| sight.events.push(text(object, "/reason").to_owned()));
+        }
         _ => {}
     });
     receiver
 }
 
+fn take_source(sight: &mut Sight, source: &Value, tell: &Tell) {
+    let requested_at = annotation(source, REQUESTED_AT).map(str::to_owned);
+    if requested_at != sight.requested_at {
+        tell.good("GitRepository flux-system asked to fetch now: it does not wait for its next interval");
+        sight.requested_at = requested_at;
+    }
+}
+
 fn take_secret(sight: &mut Sight, secret: &Value, tell: &Tell, counts: &Counts) {
-    let annotations: Option<&Value> = secret.pointer("/metadata/annotations");
-    let record = annotations.and_then(|all| all.get(RECORD)?.as_str()).and_then(|text| serde_json::from_str(text).ok());
-    let Some(record): Option<Record> = record else { return };
+    let Some(record) = annotation(secret, RECORD).and_then(|text| serde_json::from_str(text).ok()) else { return };
     let before = sight.held.replace((record, Instant::now()));
     let Some((before, _)) = before.filter(|(before, _)| before.fingerprint != sight.fingerprint()) else { return };
     let mut counts = lock(counts);
@@ -81,6 +95,10 @@ fn tell_event(event: &Value, tell: &Tell) {
     } else {
         tell.good(format_args!("event {reason}: {message}"));
     }
+}
+
+fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.pointer("/metadata/annotations")?.get(name)?.as_str()
 }
 
 fn text<'a>(object: &'a Value, path: &str) -> &'a str {

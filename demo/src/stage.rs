@@ -62,6 +62,7 @@ const SUBJECT: &str = "system:serviceaccount:flux-system:flux-bearer-controller"
 pub(crate) struct Stage {
     world: World,
     kube: Kube,
+    cluster: Cluster,
     git: Git,
     proxy: Proxy,
     ca: PathBuf,
@@ -81,12 +82,14 @@ impl Stage {
         repositories.flat_map(|one| &mut one.repositories).for_each(|one| one.path = Some(repository.clone()));
         let clock = Clock::starting_at(now);
         let backend = Arc::new(HttpBackend::new(git.path().to_owned()));
+        let cluster = Cluster::new(clock.clone())?;
         let world = World::new(state, clock.clone())?.with_git_backend(backend);
+        let world = world.with_issuer_client(cluster.issuer.service());
         let kube = Kube::new(clock, Faults::default());
         let sight = look(&kube, tell, counts);
         let proxy = Proxy::start(world.service()).await?;
         let ca = folder.write("ca.pem", &proxy.ca_pem)?;
-        Ok(Self { world, kube, git, proxy, ca, sight, _folder: folder })
+        Ok(Self { world, kube, cluster, git, proxy, ca, sight, _folder: folder })
     }
 
     /// Commits the BearerToken with this client id, as its GitRepository does. Without one it is the right one.
@@ -118,16 +121,14 @@ impl Stage {
 
     fn parts(&self) -> anyhow::Result<Parts> {
         let clock = self.world.clock().clone();
-        let cluster = Cluster::new(clock.clone())?;
-        let world = self.world.clone().with_issuer_client(cluster.issuer.service());
         let kubernetes = self.kube.service().map_request(|request: Request<kube::client::Body>| request.map(Body::new));
-        let azure = Http::new(world.service().map_request(|request: Request<Full<Bytes>>| request.map(Body::new)));
+        let azure = Http::new(self.world.service().map_request(|request: Request<Full<Bytes>>| request.map(Body::new)));
         let authority = Authority::parse("https://login.microsoftonline.com/")?;
         Ok(Parts {
             client: kube::Client::new(kubernetes, NAMESPACE),
             azure: Azure::new(azure.clone(), azure.clone(), authority),
             azure_devops: azure,
-            assertion: Some(Arc::new(cluster)),
+            assertion: Some(Arc::new(self.cluster.clone())),
             clock: ControllerClock::new(move || clock.now()),
             metrics: Metrics::default(),
         })
@@ -138,6 +139,17 @@ impl Stage {
         let secret = self.kube.get("Secret", NAMESPACE, NAMESPACE)?;
         let bytes = STANDARD.decode(secret.pointer("/data/bearerToken")?.as_str()?).ok()?;
         Some(SecretString::from(String::from_utf8(bytes).ok()?))
+    }
+
+    /// Says in the GitRepository's status how a fetch ended, as source-controller does.
+    pub(crate) fn report_fetch(&self, refused: bool) {
+        let (status, reason, message) = if refused {
+            ("False", "GitOperationFailed", "failed to checkout and determine revision: authentication required")
+        } else {
+            ("True", "Succeeded", "stored artifact for revision 'main'")
+        };
+        let ready = json!({"type": "Ready", "status": status, "reason": reason, "message": message});
+        self.kube.patch_status("GitRepository", NAMESPACE, NAMESPACE, json!({"conditions": [ready]}));
     }
 
     /// Clones the repository with this token.
@@ -197,6 +209,7 @@ fn settings() -> Settings {
 }
 
 /// The cluster as Entra ID knows it: an issuer, and the token that it projects into the controller's pod.
+#[derive(Clone)]
 struct Cluster {
     issuer: Issuer,
     clock: Clock,

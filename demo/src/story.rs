@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use flux_bearer::report::{READY, REFRESH_FAILING};
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -82,7 +81,7 @@ impl<'a> Story<'a> {
                 "Secret filled {took} ms after the start: token {fingerprint}, expires in {lives:.0} s"
             ));
         }
-        self.see("Ready", AT_ONCE, |sight| sight.is(READY, None)).await?;
+        self.heard("RepositoriesOpen", 0, AT_ONCE).await?;
         self.stage.token().ok_or_else(|| Missed("the Secret has no key bearerToken".to_owned()))
     }
 
@@ -113,30 +112,31 @@ impl<'a> Story<'a> {
     }
 
     async fn short_outage(&self) -> Result<(), Missed> {
-        self.tell.headline("4  Entra ID is down");
-        let down = Instant::now();
+        self.tell.headline("4  Entra ID is down, and comes back");
+        let (down, heard, clones) = (Instant::now(), self.events(), self.clones());
         self.stage.entra_down();
         self.tell.act("Entra ID down (every sign-in is answered 503), for a little less than half of a token's life");
-        self.see("RefreshFailing", LIFETIME / 2, |sight| sight.is(REFRESH_FAILING, None)).await?;
+        self.heard("EntraUnavailable", heard, LIFETIME / 2).await?;
         sleep_until(down + LIFETIME / 2 - LESS).await;
         let before = self.fingerprint();
         self.stage.entra_up();
         self.tell.act(format_args!("Entra ID back after {:.1} s", down.elapsed().as_secs_f64()));
         self.replaced(&before, AT_ONCE).await?;
-        self.see("the end of RefreshFailing", AT_ONCE, |sight| !sight.is(REFRESH_FAILING, None)).await?;
+        self.heard("RefreshRecovered", heard, AT_ONCE).await?;
+        self.tell_clones(clones);
         Ok(())
     }
 
     async fn long_outage(&self) -> Result<(), Missed> {
-        let down = Instant::now();
+        let (down, heard) = (Instant::now(), self.events());
         self.stage.entra_down();
-        self.tell.act("Entra ID down again, until the token in the Secret has died: then clones must be refused");
-        self.see("RefreshFailing", LIFETIME / 2, |sight| sight.is(REFRESH_FAILING, None)).await?;
+        self.tell.act("Entra ID down again, for longer than a token lives: then a clone must be refused");
+        self.heard("EntraUnavailable", heard, LIFETIME / 2).await?;
         self.may_lapse.store(true, Ordering::Relaxed);
-        let sight = self.see("Ready to fall", LIFETIME, |sight| !sight.is(READY, None)).await?;
+        let sight = self.see("Ready to fall", LIFETIME, |sight| !sight.is_ready()).await?;
         self.tell_fall(&sight);
         self.first_refusal().await?;
-        let before = self.fingerprint();
+        let (before, heard) = (self.fingerprint(), self.events());
         self.stage.entra_up();
         let (back, outage) = (Instant::now(), down.elapsed().as_secs_f64());
         lock(self.counts).outage_seconds = Some(outage);
@@ -146,8 +146,8 @@ impl<'a> Story<'a> {
         let recovery = back.elapsed().as_secs_f64();
         lock(self.counts).recovery_seconds = Some(recovery);
         self.tell.good(format_args!("recovered {recovery:.1} s after Entra ID was back"));
-        self.see("Ready again", AT_ONCE, |sight| sight.is(READY, None)).await?;
-        Ok(())
+        self.see("a request to source-controller", AT_ONCE, |sight| sight.requested_at.is_some()).await?;
+        self.heard("Succeeded", heard, AT_ONCE).await
     }
 
     fn tell_fall(&self, sight: &Sight) {
@@ -167,24 +167,25 @@ impl<'a> Story<'a> {
 
     async fn wrong_identity(&self) -> Result<(), Missed> {
         self.tell.headline("5  A wrong identity is committed, and Flux is not locked out");
+        let (heard, clones) = (self.events(), self.clones());
         self.stage.commit(Some(WRONG));
-        self.tell.act(format_args!("spec.identity.clientId: {WRONG}"));
-        let told = |sight: &Sight| sight.is(REFRESH_FAILING, Some("NewIdentityNotWorking"));
-        self.see("RefreshFailing: NewIdentityNotWorking", AT_ONCE, told).await?;
+        self.tell.act(format_args!("commit: spec.identity.clientId: {WRONG}"));
+        self.heard("NewIdentityNotWorking", heard, AT_ONCE).await?;
         self.next_token(LIFETIME).await?;
-        self.tell.good("the last working identity went on: the clone that brings the fix works");
+        self.tell_clones(clones);
         self.stage.commit(None);
-        self.tell.act("the fix is committed");
-        self.see("the end of RefreshFailing", AT_ONCE, |sight| !sight.is(REFRESH_FAILING, None)).await?;
-        Ok(())
+        self.tell.act("commit: the fix, which Flux could fetch because the last working identity went on");
+        self.heard("RefreshRecovered", heard, AT_ONCE).await
     }
 
     async fn leaked(&self, first: &SecretString) -> Result<(), Missed> {
-        self.tell.headline("6  The first token, leaked");
+        self.tell.headline("6  A token that leaks dies by itself");
         self.tell.act("git clone with the token of act 1");
         match self.stage.clone_with(first).await {
-            Cloned::Refused(words) => self.tell.good(format_args!("refused: {words}")),
-            Cloned::Yes => return Err(Missed("the first token must be dead, and it still opens the repository".into())),
+            Cloned::Refused(_) => self.tell.good("refused: it has expired"),
+            Cloned::Yes => {
+                return Err(Missed("the first token must be dead, and it still opens the repository".into()));
+            }
             Cloned::Failed(words) => return Err(Missed(format!("the first token was not even refused: {words}"))),
         }
         Ok(())
@@ -206,14 +207,43 @@ impl<'a> Story<'a> {
         let may_lapse = self.may_lapse.load(Ordering::Relaxed);
         let cloned = self.stage.clone_with(&token).await;
         let attempt = Attempt { cloned, expires_at, ended: self.stage.now(), may_lapse };
-        lock(self.counts).count(&attempt);
+        self.stage.report_fetch(attempt.cloned != Cloned::Yes);
+        let first_refusal = {
+            let mut counts = lock(self.counts);
+            counts.count(&attempt);
+            counts.refused_clones == 1
+        };
         match &attempt.cloned {
             Cloned::Yes => {}
-            Cloned::Refused(words) if attempt.is_due_refusal() => {
-                self.tell.warning(format_args!("clone refused, as it must be: {words}"));
+            Cloned::Refused(_) if attempt.is_due_refusal() && !first_refusal => {}
+            Cloned::Refused(_) if attempt.is_due_refusal() => {
+                self.tell.warning("clone refused, as it must be: the token has expired (the loop goes on)");
             }
             Cloned::Refused(words) | Cloned::Failed(words) => self.tell.bad(format_args!("clone failed: {words}")),
         }
+    }
+
+    /// How many clones have worked, and how many failed.
+    fn clones(&self) -> (u32, u32) {
+        let counts = lock(self.counts);
+        (counts.clones, counts.failed_clones)
+    }
+
+    fn tell_clones(&self, before: (u32, u32)) {
+        let (clones, failed) = self.clones();
+        let (clones, failed) = (clones - before.0, failed - before.1);
+        self.tell.good(format_args!("{clones} clones meanwhile, {failed} failed"));
+    }
+
+    /// How many events there have been.
+    fn events(&self) -> usize {
+        self.stage.sight.borrow().events.len()
+    }
+
+    /// Waits for an event after the first `skipped`.
+    async fn heard(&self, reason: &str, skipped: usize, within: Duration) -> Result<(), Missed> {
+        let seen = |sight: &Sight| sight.events.iter().skip(skipped).any(|event| event == reason);
+        self.see(&format!("event {reason}"), within, seen).await.map(drop)
     }
 
     fn fingerprint(&self) -> String {
