@@ -47,20 +47,26 @@ async fn main() -> anyhow::Result<ExitCode> {
         logs::init(Encoding::Console, Verbosity::Info, Clock::system());
     }
     let (tell, counts) = (Tell::new(args.json), Counts::default());
-    tokio::select! {
-        told = play(&tell, &counts) => told?,
+    let played = tokio::select! {
+        played = play(&tell, &counts) => played,
         waited = interrupted() => {
             waited.context("can't wait for signals")?;
             tell.plain("\nstopped; nothing is left behind");
             return Ok(ExitCode::from(INTERRUPTED));
         }
+    };
+    let mut tally = lock(&counts).clone();
+    match played {
+        Ok(()) => summarize(&tell, &tally),
+        Err(error) => {
+            tell.bad(format_args!("{error:#}"));
+            tally.missed.push(format!("{error:#}"));
+        }
     }
-    let tally = lock(&counts).clone();
-    let broken = summarize(&tell, &tally);
     if args.json {
         tell::json(&tally)?;
     }
-    Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if tally.broken().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Waits for Ctrl-C or SIGTERM.
@@ -74,7 +80,8 @@ async fn interrupted() -> std::io::Result<()> {
 
 async fn play(tell: &Tell, counts: &Counts) -> anyhow::Result<()> {
     tell.plain(format_args!(
-        "flux-bearer in a simulated world: Azure and the Kubernetes API are simulated,\nthe controller and git are real, and tokens live {} s instead of an hour.",
+        "flux-bearer in a simulated world: Azure and the Kubernetes API are simulated,\n\
+         the controller and git are real, and tokens live {} s instead of an hour.",
         LIFETIME.as_secs()
     ));
     let clock = Clock::system();
@@ -88,8 +95,8 @@ async fn play(tell: &Tell, counts: &Counts) -> anyhow::Result<()> {
     controller.stop().await
 }
 
-/// Tells the counts and what to do next; whether a promise was broken.
-fn summarize(tell: &Tell, tally: &Tally) -> bool {
+/// Tells the counts, the broken promises and what to do next.
+fn summarize(tell: &Tell, tally: &Tally) {
     let broken = tally.broken();
     tell.headline("Summary");
     tell.plain(tally);
@@ -100,7 +107,6 @@ fn summarize(tell: &Tell, tally: &Tally) -> bool {
         tell.good("every promise was kept");
     }
     tell.plain(NEXT);
-    !broken.is_empty()
 }
 
 /// What to do next for real.

@@ -228,3 +228,17 @@ impl Assertion for Cluster {
         std::future::ready(Ok(SecretString::from(token))).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::LIFETIME;
+
+    #[test]
+    fn tokens_live_as_long_as_the_story_says() {
+        let state = State::from_yaml(WORLD).unwrap();
+        let (tenant, application) = state.application(CLIENT).unwrap();
+        assert_eq!(tenant.id, TENANT);
+        assert_eq!(application.token_lifetime_seconds.map(u64::from), Some(LIFETIME.as_secs()));
+    }
+}

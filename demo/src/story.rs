@@ -31,7 +31,7 @@ const WRONG: &str = "00000000-0bad-4000-8000-000000000001";
 
 /// Something that was promised did not come in time.
 #[derive(Debug)]
-pub(crate) struct Missed(pub String);
+pub(crate) struct Missed(pub(crate) String);
 
 /// Everything that the acts need.
 pub(crate) struct Story<'a> {
@@ -138,12 +138,12 @@ impl<'a> Story<'a> {
         self.first_refusal().await?;
         let (before, heard) = (self.fingerprint(), self.events());
         self.stage.entra_up();
-        let (back, outage) = (Instant::now(), down.elapsed().as_secs_f64());
+        let (back, outage) = (Instant::now(), seconds(down));
         lock(self.counts).outage_seconds = Some(outage);
         self.tell.act(format_args!("Entra ID back after {outage:.1} s"));
         self.replaced(&before, AT_ONCE).await?;
         self.may_lapse.store(false, Ordering::Relaxed);
-        let recovery = back.elapsed().as_secs_f64();
+        let recovery = seconds(back);
         lock(self.counts).recovery_seconds = Some(recovery);
         self.tell.good(format_args!("recovered {recovery:.1} s after Entra ID was back"));
         self.see("a request to source-controller", AT_ONCE, |sight| sight.requested_at.is_some()).await?;
@@ -266,6 +266,11 @@ impl<'a> Story<'a> {
         let found = found.map_err(|_| missed(what, within))?;
         found.map(|sight| sight.clone()).map_err(|_| missed(what, within))
     }
+}
+
+/// Seconds since then, to the millisecond.
+fn seconds(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 fn missed(what: &str, within: Duration) -> Missed {
