@@ -79,7 +79,7 @@ impl Tally {
         match self.recovery_seconds {
             Some(seconds) if seconds <= RECOVERY => {}
             Some(seconds) => broken.push(format!("recovery took {seconds:.1} s, and {RECOVERY:.1} s were promised")),
-            None => broken.push("Entra ID came back, and no token with it".to_owned()),
+            None => broken.push("recovery from the longer outage was not seen".to_owned()),
         }
         broken
     }
@@ -134,7 +134,7 @@ mod tests {
             (Tally { failed_clones: 1, ..kept() }, "1 of 91 clones failed"),
             (Tally { rotations: 2, ..kept() }, "replaced 2 times"),
             (Tally { recovery_seconds: Some(3.1), ..kept() }, "recovery took 3.1 s"),
-            (Tally { recovery_seconds: None, ..kept() }, "no token with it"),
+            (Tally { recovery_seconds: None, ..kept() }, "recovery from the longer outage was not seen"),
             (Tally { missed: vec!["late".to_owned()], ..kept() }, "late"),
         ];
         for (tally, words) in cases {
