@@ -38,6 +38,7 @@ struct Lease {
 /// That a Secret was filled, at a moment, with a token that expires at another.
 struct Held {
     secret: String,
+    token: String,
     at: Timestamp,
     expires: Timestamp,
 }
@@ -53,10 +54,10 @@ impl Theatre {
             if let Some(holder) = object["spec"]["holderIdentity"].as_str() {
                 taken.lock().unwrap().push(Lease { holder: holder.to_owned(), at: clock.now() });
             }
-            let Some((secret, expires)) = filled(object) else { return };
+            let Some((secret, token, expires)) = filled(object) else { return };
             let mut seen = seen.lock().unwrap();
             if seen.iter().rev().find(|held| held.secret == secret).is_none_or(|held| held.expires != expires) {
-                seen.push(Held { secret, at: clock.now(), expires });
+                seen.push(Held { secret, token, at: clock.now(), expires });
             }
         });
         Self { stage, held, leases }
@@ -77,6 +78,11 @@ impl Theatre {
     /// How often a Secret was filled with another token.
     pub(crate) fn fillings(&self, secret: &str) -> usize {
         self.held.lock().unwrap().iter().filter(|held| held.secret == secret).count()
+    }
+
+    /// Every token that a Secret has held.
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.held.lock().unwrap().iter().map(|held| held.token.clone()).collect()
     }
 
     /// Everything that the controller has said to people: every BearerToken, every Event, every metric.
@@ -184,14 +190,15 @@ impl Theatre {
     }
 }
 
-/// The Secret's name and its token's own expiry, where the object is a Secret that holds one.
-fn filled(object: &Value) -> Option<(String, Timestamp)> {
+/// The Secret's name, its token and the token's own expiry, where the object is a Secret that holds one.
+fn filled(object: &Value) -> Option<(String, String, Timestamp)> {
     let name = object["metadata"]["name"].as_str()?;
     let token = token(object)?;
     let claims = token.split('.').nth(1)?;
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
-    Some((name.to_owned(), Timestamp::from_second(claims["exp"].as_i64()?).ok()?))
+    let expires = Timestamp::from_second(claims["exp"].as_i64()?).ok()?;
+    Some((name.to_owned(), token, expires))
 }
 
 fn token(object: &Value) -> Option<String> {
