@@ -58,6 +58,7 @@ pub struct Stage {
     pub registry: Arc<Registry>,
     metrics: Metrics,
     assertion: Arc<dyn Assertion>,
+    tampering: Arc<dyn Fn(&str, &mut Response<Body>) + Send + Sync>,
 }
 
 /// A machine that a controller runs on, with a clock of its own and a way of its own to the Kubernetes API.
@@ -131,6 +132,7 @@ impl Stage {
             issuer,
             registry: Arc::new(registry),
             metrics,
+            tampering: Arc::new(|_, _| {}),
         })
     }
 
@@ -144,6 +146,13 @@ impl Stage {
     /// Starts a controller that is alone.
     pub fn start(&self) -> Running {
         self.start_with(|_| {})
+    }
+
+    /// The same stage with something in between that sees the URL of each request to Azure, and changes its answer.
+    #[must_use]
+    pub fn with_tampering(mut self, tamper: impl Fn(&str, &mut Response<Body>) + Send + Sync + 'static) -> Self {
+        self.tampering = Arc::new(tamper);
+        self
     }
 
     /// A machine of its own for a controller named `name`: its clock, and its way to the Kubernetes API.
@@ -217,7 +226,16 @@ impl Stage {
 
     /// The way to Azure.
     pub fn azure(&self) -> Http {
-        Http::new(self.world.service().map_request(|request: Request<Full<Bytes>>| request.map(Body::new)))
+        let (world, tampering) = (self.world.service(), Arc::clone(&self.tampering));
+        Http::new(service_fn(move |request: Request<Full<Bytes>>| {
+            let (world, tampering) = (world.clone(), Arc::clone(&tampering));
+            async move {
+                let url = request.uri().to_string();
+                let mut answer = world.oneshot(request.map(Body::new)).await?;
+                tampering(&url, &mut answer);
+                Ok::<_, BoxError>(answer)
+            }
+        }))
     }
 
     fn parts(&self, client: Client, machine: Clock) -> Parts {

@@ -138,6 +138,12 @@ impl Theatre {
         self.readers(|readers| readers.push(object(identity)));
     }
 
+    /// Gives the right to read the repository `closed` to an identity.
+    pub(crate) fn open_closed(&self, identity: usize) {
+        let reader = object(identity);
+        self.stage.world.edit(|state| state.organizations[0].projects[0].repositories[1].readers.push(reader)).unwrap();
+    }
+
     fn readers(&self, change: impl FnOnce(&mut Vec<String>)) {
         self.stage.world.edit(|state| change(&mut state.organizations[0].projects[0].repositories[0].readers)).unwrap();
     }
