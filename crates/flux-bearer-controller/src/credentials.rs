@@ -89,3 +89,38 @@ impl Assertion for TokenFile {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    /// What is read of a file with these bytes.
+    async fn read(name: &str, bytes: &[u8]) -> Result<SecretString, Failure> {
+        let path = std::env::temp_dir().join(format!("flux-bearer-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        let read = TokenFile(path.clone()).read().await;
+        std::fs::remove_file(path).unwrap();
+        read
+    }
+
+    #[tokio::test]
+    async fn a_projected_token_is_read_whole_and_no_further_than_its_cap() {
+        assert_eq!(read("good", b"a.b.c\n").await.unwrap().expose_secret(), "a.b.c\n");
+        assert_eq!(read("empty", b"").await.unwrap().expose_secret(), "");
+        let long = read("long", &vec![b'x'; 1024 * 1024]).await.unwrap();
+        assert_eq!(long.expose_secret().len(), 16 * 1024 + 1, "one byte more than the wire sends");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_text_or_none_at_all_is_named_with_its_fix() {
+        let missing = TokenFile("/nowhere/token".into()).read().await;
+        let folder = TokenFile(std::env::temp_dir()).read().await;
+        for failed in [missing, folder, read("bytes", b"\xff\xfe").await] {
+            let failure = failed.err().unwrap();
+            assert_eq!(failure.reason, "CredentialMissing");
+            assert!(failure.fix.contains("AZURE_FEDERATED_TOKEN_FILE"), "{failure}");
+        }
+    }
+}

@@ -37,17 +37,19 @@ pub enum Verbosity {
 }
 
 impl Verbosity {
-    /// Other people's crates are heard from `warn` on only: at lower levels they tell of headers and bodies.
-    fn filter(self) -> EnvFilter {
+    /// Which lines are written. Other people's crates are heard from `warn` on only: at lower levels they tell of headers
+    /// and bodies.
+    pub fn filter(self) -> EnvFilter {
         let own = match self {
             Self::Trace => "trace",
             Self::Debug => "debug",
             Self::Info => "info",
             Self::Error => "error",
         };
-        // kube's client logs whole replies that it can't parse, and a reply may be a Secret.
+        // kube's client logs whole replies that it can't parse, and a reply may be a Secret; its watcher logs what a
+        // server says in a refusal.
         EnvFilter::new(format!(
-            "warn,kube_client=off,flux_bearer={own},flux_bearer_azure={own},flux_bearer_controller={own}"
+            "warn,kube_client=off,kube_runtime=off,flux_bearer={own},flux_bearer_azure={own},flux_bearer_controller={own}"
         ))
     }
 }

@@ -17,13 +17,15 @@ use flux_bearer_controller::metrics::Metrics;
 use flux_bearer_controller::run::{End, Parts, Settings, run};
 use flux_bearer_controller::watch::Scope;
 use flux_bearer_sim::clock::Clock;
+use flux_bearer_sim::faults::{Faults, Verdict};
 use flux_bearer_sim::issuer::Issuer;
 use flux_bearer_sim::kube::Kube;
+use flux_bearer_sim::service::Service;
 use flux_bearer_sim::state::State;
 use flux_bearer_sim::world::World;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::Request;
+use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use kube::Client;
 use prometheus_client::registry::Registry;
@@ -31,7 +33,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tower::ServiceExt;
+use tower::{BoxError, ServiceExt, service_fn};
 
 use crate::identities::{ISSUER, SUBJECT, TENANT, client};
 
@@ -56,6 +58,34 @@ pub struct Stage {
     pub registry: Arc<Registry>,
     metrics: Metrics,
     assertion: Arc<dyn Assertion>,
+    tampering: Arc<dyn Fn(&str, &mut Response<Body>) + Send + Sync>,
+}
+
+/// A machine that a controller runs on, with a clock of its own and a way of its own to the Kubernetes API.
+#[derive(Clone)]
+pub struct Machine {
+    /// Who it is to the API: holder of the lease, and the user of its requests in the API's journal.
+    pub name: String,
+    /// Its wall clock.
+    pub clock: Clock,
+    /// What its requests meet before they reach the API.
+    pub way: Faults,
+}
+
+impl Machine {
+    async fn send(&self, api: Service, mut request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        request.headers_mut().insert("impersonate-user", HeaderValue::from_str(&self.name)?);
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        match self.way.meet("kubernetes", request.method(), &path).await {
+            Verdict::Serve => api.oneshot(request).await,
+            Verdict::Instead(answer) => Ok(answer),
+            Verdict::Refuse => Err("refused on the way".into()),
+            Verdict::Cut(_) | Verdict::Lose => {
+                api.oneshot(request).await?;
+                Err("lost on the way back".into())
+            }
+        }
+    }
 }
 
 /// A controller that runs on a stage.
@@ -95,13 +125,14 @@ impl Stage {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         Ok(Self {
-            kube: Kube::new(clock.clone(), flux_bearer_sim::faults::Faults::default()),
+            kube: Kube::new(clock.clone(), Faults::default()),
             machine: clock.fork(),
             assertion: Arc::new(Projected { issuer: issuer.clone(), clock }),
             world,
             issuer,
             registry: Arc::new(registry),
             metrics,
+            tampering: Arc::new(|_, _| {}),
         })
     }
 
@@ -117,13 +148,32 @@ impl Stage {
         self.start_with(|_| {})
     }
 
-    /// Starts a controller that holds a lease as `holder`.
+    /// The same stage with something in between that sees the URL of each request to Azure, and changes its answer.
+    #[must_use]
+    pub fn with_tampering(mut self, tamper: impl Fn(&str, &mut Response<Body>) + Send + Sync + 'static) -> Self {
+        self.tampering = Arc::new(tamper);
+        self
+    }
+
+    /// A machine of its own for a controller named `name`: its clock, and its way to the Kubernetes API.
+    pub fn machine(&self, name: &str) -> Machine {
+        Machine { name: name.into(), clock: self.world.clock().fork(), way: Faults::default() }
+    }
+
+    /// Starts a controller that holds a lease as `holder`, on the stage's own machine.
     pub fn start_replica(&self, holder: &str) -> Running {
-        self.start_with(|settings| {
-            holder.clone_into(&mut settings.instance);
+        let machine = Machine { clock: self.machine.clone(), ..self.machine(holder) };
+        self.start_replica_on(&machine)
+    }
+
+    /// Starts a controller that holds a lease under its machine's name.
+    pub fn start_replica_on(&self, machine: &Machine) -> Running {
+        let parts = self.parts(self.client_of(machine), machine.clock.clone());
+        self.start_parts(parts, |settings| {
+            machine.name.clone_into(&mut settings.instance);
             settings.lease = Some(lease::Settings {
                 name: "flux-bearer-controller-leader-election".into(),
-                holder: holder.into(),
+                holder: machine.name.clone(),
                 duration: Duration::from_secs(35),
                 renew_deadline: Duration::from_secs(30),
                 retry_period: Duration::from_secs(5),
@@ -134,6 +184,10 @@ impl Stage {
 
     /// Starts a controller with other settings than usual.
     pub fn start_with(&self, change: impl FnOnce(&mut Settings)) -> Running {
+        self.start_parts(self.parts(self.client(), self.machine.clone()), change)
+    }
+
+    fn start_parts(&self, parts: Parts, change: impl FnOnce(&mut Settings)) -> Running {
         let mut settings = Settings {
             pod: Pod {
                 namespace: NAMESPACE.into(),
@@ -150,7 +204,7 @@ impl Stage {
         change(&mut settings);
         let (ready, is_ready) = watch::channel(false);
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(settings, self.parts(), ready, stopped));
+        let task = tokio::spawn(run(settings, parts, ready, stopped));
         Running { stop, ready: is_ready, task }
     }
 
@@ -160,15 +214,33 @@ impl Stage {
         Client::new(service.map_request(|request: Request<kube::client::Body>| request.map(Body::new)), NAMESPACE)
     }
 
-    /// The way to Azure.
-    pub fn azure(&self) -> Http {
-        Http::new(self.world.service().map_request(|request: Request<Full<Bytes>>| request.map(Body::new)))
+    /// The client of a machine: past the faults of its way, and known to the API by the machine's name.
+    fn client_of(&self, machine: &Machine) -> Client {
+        let (inner, machine) = (self.kube.service(), machine.clone());
+        let send = service_fn(move |request: Request<kube::client::Body>| {
+            let (inner, machine) = (inner.clone(), machine.clone());
+            async move { machine.send(inner, request.map(Body::new)).await }
+        });
+        Client::new(send, NAMESPACE)
     }
 
-    fn parts(&self) -> Parts {
-        let machine = self.machine.clone();
+    /// The way to Azure.
+    pub fn azure(&self) -> Http {
+        let (world, tampering) = (self.world.service(), Arc::clone(&self.tampering));
+        Http::new(service_fn(move |request: Request<Full<Bytes>>| {
+            let (world, tampering) = (world.clone(), Arc::clone(&tampering));
+            async move {
+                let url = request.uri().to_string();
+                let mut answer = world.oneshot(request.map(Body::new)).await?;
+                tampering(&url, &mut answer);
+                Ok::<_, BoxError>(answer)
+            }
+        }))
+    }
+
+    fn parts(&self, client: Client, machine: Clock) -> Parts {
         Parts {
-            client: self.client(),
+            client,
             azure: Azure::new(self.azure(), self.azure(), Authority::default()),
             azure_devops: self.azure(),
             assertion: Some(Arc::clone(&self.assertion)),

@@ -2,6 +2,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "each test file uses some of it, and a test may fail"
 )]
@@ -25,11 +26,19 @@ use tower::ServiceExt;
 pub(crate) struct Theatre {
     pub(crate) stage: Stage,
     held: Arc<Mutex<Vec<Held>>>,
+    leases: Arc<Mutex<Vec<Lease>>>,
+}
+
+/// That somebody took, renewed or gave back the lease at a moment.
+struct Lease {
+    holder: String,
+    at: Timestamp,
 }
 
 /// That a Secret was filled, at a moment, with a token that expires at another.
 struct Held {
     secret: String,
+    token: String,
     at: Timestamp,
     expires: Timestamp,
 }
@@ -39,15 +48,19 @@ impl Theatre {
     pub(crate) fn with(lifetimes: &[u32]) -> Self {
         let stage = Stage::new(state(lifetimes).unwrap()).unwrap();
         let held: Arc<Mutex<Vec<Held>>> = Arc::default();
-        let (seen, clock) = (Arc::clone(&held), stage.world.clock().clone());
+        let leases: Arc<Mutex<Vec<Lease>>> = Arc::default();
+        let (seen, taken, clock) = (Arc::clone(&held), Arc::clone(&leases), stage.world.clock().clone());
         stage.kube.on_change(move |object| {
-            let Some((secret, expires)) = filled(object) else { return };
+            if let Some(holder) = object["spec"]["holderIdentity"].as_str() {
+                taken.lock().unwrap().push(Lease { holder: holder.to_owned(), at: clock.now() });
+            }
+            let Some((secret, token, expires)) = filled(object) else { return };
             let mut seen = seen.lock().unwrap();
             if seen.iter().rev().find(|held| held.secret == secret).is_none_or(|held| held.expires != expires) {
-                seen.push(Held { secret, at: clock.now(), expires });
+                seen.push(Held { secret, token, at: clock.now(), expires });
             }
         });
-        Self { stage, held }
+        Self { stage, held, leases }
     }
 
     /// How many seconds, since it was first filled, a Secret held a token that had expired. The expiry is the token's own
@@ -65,6 +78,11 @@ impl Theatre {
     /// How often a Secret was filled with another token.
     pub(crate) fn fillings(&self, secret: &str) -> usize {
         self.held.lock().unwrap().iter().filter(|held| held.secret == secret).count()
+    }
+
+    /// Every token that a Secret has held.
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.held.lock().unwrap().iter().map(|held| held.token.clone()).collect()
     }
 
     /// Everything that the controller has said to people: every BearerToken, every Event, every metric.
@@ -120,8 +138,39 @@ impl Theatre {
         self.readers(|readers| readers.push(object(identity)));
     }
 
+    /// Gives the right to read the repository `closed` to an identity.
+    pub(crate) fn open_closed(&self, identity: usize) {
+        let reader = object(identity);
+        self.stage.world.edit(|state| state.organizations[0].projects[0].repositories[1].readers.push(reader)).unwrap();
+    }
+
     fn readers(&self, change: impl FnOnce(&mut Vec<String>)) {
         self.stage.world.edit(|state| change(&mut state.organizations[0].projects[0].repositories[0].readers)).unwrap();
+    }
+
+    /// Who holds the lease, empty when it was given back.
+    pub(crate) fn leader(&self) -> String {
+        self.leases.lock().unwrap().last().map(|lease| lease.holder.clone()).unwrap_or_default()
+    }
+
+    /// Who wrote when since the journal was cleared, Lease apart. Every one of them held the lease at that moment, and
+    /// had renewed it at most `deadline` seconds before.
+    #[track_caller]
+    pub(crate) fn writers_under_lease(&self, deadline: u64) -> Vec<(String, Timestamp)> {
+        let leases = self.leases.lock().unwrap();
+        let entries = self.stage.kube.journal().entries();
+        let wrote = |verb: &str| ["create", "patch", "update", "delete"].contains(&verb);
+        let writes = entries.iter().map(|entry| &entry.request);
+        let writes = writes.filter(|request| request.resource != "leases" && wrote(request.verb.rbac()));
+        let writers: Vec<_> = writes.map(|request| (request.user.clone(), request.time)).collect();
+        for (user, time) in &writers {
+            let lease = leases.iter().rev().find(|lease| lease.at <= *time);
+            let lease = lease.unwrap_or_else(|| panic!("{user} wrote at {time} before anybody led"));
+            assert_eq!(*user, lease.holder, "wrote at {time} without the lease");
+            let age = time.duration_since(lease.at).as_secs().unsigned_abs();
+            assert!(age <= deadline, "{user} wrote at {time}, {age} s after its last renewal");
+        }
+        writers
     }
 
     /// Writes of the controller since the journal was cleared, Lease apart.
@@ -147,14 +196,15 @@ impl Theatre {
     }
 }
 
-/// The Secret's name and its token's own expiry, where the object is a Secret that holds one.
-fn filled(object: &Value) -> Option<(String, Timestamp)> {
+/// The Secret's name, its token and the token's own expiry, where the object is a Secret that holds one.
+fn filled(object: &Value) -> Option<(String, String, Timestamp)> {
     let name = object["metadata"]["name"].as_str()?;
     let token = token(object)?;
     let claims = token.split('.').nth(1)?;
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
-    Some((name.to_owned(), Timestamp::from_second(claims["exp"].as_i64()?).ok()?))
+    let expires = Timestamp::from_second(claims["exp"].as_i64()?).ok()?;
+    Some((name.to_owned(), token, expires))
 }
 
 fn token(object: &Value) -> Option<String> {
