@@ -58,8 +58,11 @@ pub struct Stage {
     pub registry: Arc<Registry>,
     metrics: Metrics,
     assertion: Arc<dyn Assertion>,
-    tampering: Arc<dyn Fn(&str, &mut Response<Body>) + Send + Sync>,
+    tampering: Tampering,
 }
+
+/// Sees the URL of a request to Azure, and changes its answer.
+type Tampering = Arc<dyn Fn(&str, &mut Response<Body>) + Send + Sync>;
 
 /// A machine that a controller runs on, with a clock of its own and a way of its own to the Kubernetes API.
 #[derive(Clone)]
@@ -169,7 +172,7 @@ impl Stage {
     /// Starts a controller that holds a lease under its machine's name.
     pub fn start_replica_on(&self, machine: &Machine) -> Running {
         let parts = self.parts(self.client_of(machine), machine.clock.clone());
-        self.start_parts(parts, |settings| {
+        start(parts, |settings| {
             machine.name.clone_into(&mut settings.instance);
             settings.lease = Some(lease::Settings {
                 name: "flux-bearer-controller-leader-election".into(),
@@ -184,28 +187,7 @@ impl Stage {
 
     /// Starts a controller with other settings than usual.
     pub fn start_with(&self, change: impl FnOnce(&mut Settings)) -> Running {
-        self.start_parts(self.parts(self.client(), self.machine.clone()), change)
-    }
-
-    fn start_parts(&self, parts: Parts, change: impl FnOnce(&mut Settings)) -> Running {
-        let mut settings = Settings {
-            pod: Pod {
-                namespace: NAMESPACE.into(),
-                tenant_id: Some(TENANT.into()),
-                client_id: Some(client(0)),
-                allowed: Vec::new(),
-            },
-            instance: "controller-0".into(),
-            scope: Scope::default(),
-            concurrent: 8,
-            longest: flux_bearer::schedule::MAX_REFRESH_INTERVAL,
-            lease: None,
-        };
-        change(&mut settings);
-        let (ready, is_ready) = watch::channel(false);
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(run(settings, parts, ready, stopped));
-        Running { stop, ready: is_ready, task }
+        start(self.parts(self.client(), self.machine.clone()), change)
     }
 
     /// The client that the controller talks to Kubernetes with.
@@ -282,6 +264,28 @@ impl Stage {
     pub fn says(&self, name: &str, kind: &str) -> String {
         self.condition(name, kind).map(|(status, reason, _)| format!("{status} {reason}")).unwrap_or_default()
     }
+}
+
+/// Starts a controller with these parts, and with other settings than usual.
+fn start(parts: Parts, change: impl FnOnce(&mut Settings)) -> Running {
+    let mut settings = Settings {
+        pod: Pod {
+            namespace: NAMESPACE.into(),
+            tenant_id: Some(TENANT.into()),
+            client_id: Some(client(0)),
+            allowed: Vec::new(),
+        },
+        instance: "controller-0".into(),
+        scope: Scope::default(),
+        concurrent: 8,
+        longest: flux_bearer::schedule::MAX_REFRESH_INTERVAL,
+        lease: None,
+    };
+    change(&mut settings);
+    let (ready, is_ready) = watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(run(settings, parts, ready, stopped));
+    Running { stop, ready: is_ready, task }
 }
 
 /// The controller's projected service account token, signed anew at every read.

@@ -3,6 +3,8 @@
 //! Alone in its file: tracing remembers a line as unwanted when another test's thread, which has no subscriber, meets it
 //! first.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
+
 mod support;
 
 use std::io::{self, Write};

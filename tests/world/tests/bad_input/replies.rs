@@ -208,7 +208,9 @@ async fn headers_that_lie_change_nothing() {
         theatre.stage = theatre.stage.with_tampering(move |url, answer| {
             if url.contains(TENANT) {
                 answer.headers_mut().insert(&header, text.clone());
-                (0..50).for_each(|_| drop(answer.headers_mut().append(&header, text.clone())));
+                for _ in 0..50 {
+                    answer.headers_mut().append(&header, text.clone());
+                }
             }
         });
         let good = json!({"identity": {"clientId": client(1), "tenantId": "contoso.example"}});

@@ -128,6 +128,9 @@ impl Assertion for Mounted {
     }
 }
 
+/// What becomes of a good projected token.
+type Text = fn(String) -> String;
+
 /// A good projected token of an hour.
 fn projected(stage: &Stage) -> String {
     stage.issuer.sign(SUBJECT, AUDIENCE, Duration::from_secs(3600), stage.world.clock().now())
@@ -139,7 +142,6 @@ async fn a_projected_token_that_is_none_fills_nothing_until_it_is_good_again() {
     let unusable = ("ServiceAccountTokenUnusable", "Mount a serviceAccountToken volume");
     // Entra ID finds out about these, and says so in codes.
     let rejected = ("RequestRejected", "login.microsoftonline.com/error");
-    type Text = fn(String) -> String;
     let cases: [(&str, Text, (&str, &str)); 8] = [
         ("an empty file", |_| String::new(), unusable),
         ("blanks", |_| " \n".into(), unusable),

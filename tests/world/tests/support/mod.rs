@@ -49,15 +49,15 @@ impl Theatre {
         let stage = Stage::new(state(lifetimes).unwrap()).unwrap();
         let held: Arc<Mutex<Vec<Held>>> = Arc::default();
         let leases: Arc<Mutex<Vec<Lease>>> = Arc::default();
-        let (seen, taken, clock) = (Arc::clone(&held), Arc::clone(&leases), stage.world.clock().clone());
+        let (seen, renewals, clock) = (Arc::clone(&held), Arc::clone(&leases), stage.world.clock().clone());
         stage.kube.on_change(move |object| {
             if let Some(holder) = object["spec"]["holderIdentity"].as_str() {
-                taken.lock().unwrap().push(Lease { holder: holder.to_owned(), at: clock.now() });
+                renewals.lock().unwrap().push(Lease { holder: holder.to_owned(), at: clock.now() });
             }
-            let Some((secret, token, expires)) = filled(object) else { return };
+            let Some((secret, bearer, expires)) = filled(object) else { return };
             let mut seen = seen.lock().unwrap();
             if seen.iter().rev().find(|held| held.secret == secret).is_none_or(|held| held.expires != expires) {
-                seen.push(Held { secret, token, at: clock.now(), expires });
+                seen.push(Held { secret, token: bearer, at: clock.now(), expires });
             }
         });
         Self { stage, held, leases }
@@ -160,17 +160,17 @@ impl Theatre {
         let leases = self.leases.lock().unwrap();
         let entries = self.stage.kube.journal().entries();
         let wrote = |verb: &str| ["create", "patch", "update", "delete"].contains(&verb);
-        let writes = entries.iter().map(|entry| &entry.request);
-        let writes = writes.filter(|request| request.resource != "leases" && wrote(request.verb.rbac()));
-        let writers: Vec<_> = writes.map(|request| (request.user.clone(), request.time)).collect();
-        for (user, time) in &writers {
+        let requests = entries.iter().map(|entry| &entry.request);
+        let writes = requests.filter(|request| request.resource != "leases" && wrote(request.verb.rbac()));
+        let found: Vec<_> = writes.map(|request| (request.user.clone(), request.time)).collect();
+        for (user, time) in &found {
             let lease = leases.iter().rev().find(|lease| lease.at <= *time);
             let lease = lease.unwrap_or_else(|| panic!("{user} wrote at {time} before anybody led"));
             assert_eq!(*user, lease.holder, "wrote at {time} without the lease");
             let age = time.duration_since(lease.at).as_secs().unsigned_abs();
             assert!(age <= deadline, "{user} wrote at {time}, {age} s after its last renewal");
         }
-        writers
+        found
     }
 
     /// Writes of the controller since the journal was cleared, Lease apart.
