@@ -6,8 +6,10 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::StreamExt;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use tower::{BoxError, ServiceExt, service_fn};
 
 use crate::faults::{Faults, Verdict};
@@ -28,7 +30,7 @@ where
             let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
             let verdict = faults.meet(&host, request.method(), &path).await;
             match verdict {
-                Verdict::Refuse => Err(BoxError::from("connection refused by a fault")),
+                Verdict::Refuse => Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into()),
                 Verdict::Instead(response) => Ok(response),
                 Verdict::Serve => Ok(inner.oneshot(request).await?),
                 Verdict::Cut(after) => Ok(cut(inner.oneshot(request).await?, after).await),
@@ -39,6 +41,15 @@ where
             }
         }
     }))
+}
+
+/// Dates an answer that has no `Date` yet: servers do, and clients read their clock from it. hyper would date it by the
+/// machine's clock, which a step of the world's does not move.
+pub fn date<B>(response: &mut Response<B>, now: Timestamp) {
+    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok();
+    if let Some(date) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        response.headers_mut().entry(header::DATE).or_insert(date);
+    }
 }
 
 /// The host a request is for, without a port and in lower case: from its absolute URI, else from its `Host` header.
@@ -64,4 +75,17 @@ async fn cut(response: Response<Body>, after: usize) -> Response<Body> {
     let broken = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "cut by a fault");
     let frames = futures::stream::iter([Ok(Bytes::from(arrived)), Err(broken)]);
     Response::from_parts(parts, Body::from_stream(frames.boxed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_dated_once() {
+        let mut response = Response::new(());
+        date(&mut response, "2026-11-23T02:45:31Z".parse().unwrap());
+        date(&mut response, "2027-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(response.headers()["date"], "Mon, 23 Nov 2026 02:45:31 GMT");
+    }
 }

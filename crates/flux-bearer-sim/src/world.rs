@@ -15,7 +15,7 @@ use crate::git::GitBackend;
 use crate::imds;
 use crate::journal::{Journal, Visit};
 use crate::jwt::{Jwk, Jwks, SigningError, SigningKey};
-use crate::service::{Service, guarded, host};
+use crate::service::{Service, date, guarded, host};
 use crate::state::{State, StateError};
 
 /// Names that the world answers to. Beside them it answers to every `<organisation>.visualstudio.com`.
@@ -145,8 +145,9 @@ impl World {
         let part = Part::of(&host).ok_or_else(|| format!("there is no host `{host}` in this world"))?;
         let (method, uri) = (request.method(), request.uri());
         let visit = self.inner.journal.arrive(self.inner.clock.now(), &host, method, uri);
-        let answer = self.admit(part, request, &visit).await;
-        if let Ok(response) = &answer {
+        let mut answer = self.admit(part, request, &visit).await;
+        if let Ok(response) = &mut answer {
+            date(response, self.inner.clock.now());
             visit.answered(response.status());
         }
         answer

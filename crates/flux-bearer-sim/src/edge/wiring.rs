@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use axum::body::Body;
-use http::{HeaderValue, Request, Response, header};
+use http::Request;
 use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimePrinter;
 use tower::{BoxError, ServiceExt};
 
 use super::backend::HttpBackend;
@@ -47,30 +46,12 @@ impl Simulation {
             .with_issuer_client(issuer_client::client(move || ca_files(&known.state())))
             .with_git_backend(Arc::new(HttpBackend::new(search_path())));
         let admin = ServiceExt::<Request<Body>>::map_err(admin::router(world.clone()), BoxError::from);
-        let service = dated(world.service(), world.clock().clone());
-        Ok(Self { service, admin: Service::new(admin), hosts, issuer_ca_files })
+        Ok(Self { service: world.service(), admin: Service::new(admin), hosts, issuer_ca_files })
     }
 }
 
 fn ca_files(state: &State) -> Vec<PathBuf> {
     state.issuers.iter().filter_map(|issuer| issuer.ca_file.as_ref()).map(PathBuf::from).collect()
-}
-
-/// The same service with its answers dated by the world's clock: hyper would date them by the machine's, which a step of
-/// the world's clock does not move.
-fn dated(service: Service, clock: Clock) -> Service {
-    Service::new(service.map_response(move |mut response: Response<Body>| {
-        if let Some(date) = http_date(clock.now()) {
-            response.headers_mut().entry(header::DATE).or_insert(date);
-        }
-        response
-    }))
-}
-
-/// A time as the `Date` header has it, for example `Mon, 23 Nov 2026 01:45:31 GMT`; none before the year 0.
-fn http_date(time: Timestamp) -> Option<HeaderValue> {
-    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()?;
-    HeaderValue::from_str(&text).ok()
 }
 
 fn read(file: Option<&Path>) -> anyhow::Result<State> {
@@ -108,16 +89,6 @@ mod tests {
         let project = organization.project("platform").unwrap();
         assert!(organization.repository(project, "fleet").is_some());
         assert!(!state.tenants[0].applications[0].federated_credentials.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn answers_have_the_worlds_date() {
-        let clock = Clock::starting_at("2026-11-23T01:45:31Z".parse().unwrap());
-        let plain = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(Response::new(Body::empty())) });
-        let service = dated(Service::new(plain), clock.clone());
-        clock.step(jiff::SignedDuration::from_hours(1));
-        let response = service.oneshot(Request::new(Body::empty())).await.unwrap();
-        assert_eq!(response.headers()["date"], "Mon, 23 Nov 2026 02:45:31 GMT");
     }
 
     #[test]

@@ -45,10 +45,7 @@ pub(super) async fn answer(kube: Kube, request: Request<Body>) -> Response {
         Some(info) => answer_resource(&kube, info, request).await,
         None => answer_other(&kube, request.method(), request.uri().path()),
     };
-    let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok();
-    if let Some(date) = date.and_then(|date| HeaderValue::from_str(&date).ok()) {
-        response.headers_mut().insert(header::DATE, date);
-    }
+    crate::service::date(&mut response, time);
     response
 }
 

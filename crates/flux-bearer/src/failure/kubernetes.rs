@@ -38,13 +38,9 @@ pub fn from_answer(status: u16, reason: &str, fields: &[&str], name: &str, retry
             format!("Secret {name} is immutable"),
             format!("kubectl delete secret {name}, and it is made anew at once"),
         ),
-        (409 | 429 | 408 | 500.., _) => Failure::new(
-            "KubernetesUnavailable",
-            Transient,
-            code,
-            "the Kubernetes API takes no write at the moment",
-            "Retried by itself",
-        ),
+        // Another object of the same name has come between: the write is pinned to the uid of the old one.
+        (422, _) if fields.contains(&"metadata.uid") => busy(code),
+        (409 | 429 | 408 | 500.., _) => busy(code),
         _ => Failure::new(
             "WriteRejected",
             Permanent,
@@ -54,6 +50,11 @@ pub fn from_answer(status: u16, reason: &str, fields: &[&str], name: &str, retry
         ),
     };
     failure.retry_after(retry_after)
+}
+
+fn busy(code: String) -> Failure {
+    let cause = "the Kubernetes API takes no write at the moment";
+    Failure::new("KubernetesUnavailable", Transient, code, cause, "Retried by itself")
 }
 
 #[cfg(test)]
@@ -68,6 +69,7 @@ mod tests {
             (422, "Invalid", &["type"], "SecretWrongType"),
             (422, "Invalid", &["data"], "SecretImmutable"),
             (422, "Invalid", &["metadata.annotations"], "WriteRejected"),
+            (422, "Invalid", &["metadata.uid"], "KubernetesUnavailable"),
             (400, "BadRequest", &[], "WriteRejected"),
             (409, "Conflict", &[], "KubernetesUnavailable"),
             (500, "InternalError", &[], "KubernetesUnavailable"),

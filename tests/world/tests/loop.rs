@@ -1,0 +1,273 @@
+//! What the loop promises, one promise a test.
+
+mod support;
+
+use flux_bearer_world::identities::{APPLICATION, REPOSITORY, SECRET, client};
+use serde_json::json;
+use support::{Theatre, answer, minutes, seconds};
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_spec_fills_the_secret_of_its_own_name() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
+    let _running = theatre.stage.start();
+    seconds(1).await;
+    assert_eq!(theatre.stage.says("flux-system", "Ready"), "True Succeeded");
+    assert_eq!(theatre.stage.says("flux-system", "Accessible"), "True RepositoriesOpen");
+    assert_eq!(theatre.clone("flux-system").await, 200);
+    let object = theatre.stage.kube.get("BearerToken", "flux-system", "flux-system").unwrap();
+    assert_eq!(object["status"]["identity"]["clientId"], client(0));
+    assert_eq!(object["status"]["observedGeneration"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_half_the_life_leaves_no_expired_second_and_a_longer_one_recovers_within_a_minute() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(20).await;
+    theatre.azure_fault("down", "oauth2/v2.0/token", answer(503));
+    minutes(28).await;
+    assert_eq!(theatre.stage.says("flux-system", "RefreshFailing"), "True EntraUnavailable");
+    assert_eq!(theatre.stage.says("flux-system", "Ready"), "True Succeeded");
+    theatre.stage.world.faults().clear_all();
+    minutes(1).await;
+    assert_eq!(theatre.stage.says("flux-system", "RefreshFailing"), "");
+    assert_eq!(theatre.expired_seconds("flux-system"), 0);
+
+    theatre.azure_fault("down", "oauth2/v2.0/token", answer(503));
+    minutes(120).await;
+    assert_eq!(theatre.stage.says("flux-system", "Ready"), "False TokenExpired");
+    theatre.stage.world.faults().clear_all();
+    minutes(1).await;
+    assert_eq!(theatre.stage.says("flux-system", "Ready"), "True Succeeded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_steady_refresh_is_two_writes_no_read_and_no_event() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
+    let _running = theatre.stage.start();
+    minutes(5).await;
+    theatre.stage.kube.journal().clear();
+    minutes(10 * 60).await;
+    let refreshes = theatre
+        .stage
+        .kube
+        .journal()
+        .count_where(|entry| entry.request.resource == "secrets" && entry.request.verb.rbac() == "patch");
+    let writes = theatre.writes();
+    assert!((22..=26).contains(&refreshes), "{refreshes}");
+    assert_eq!(writes, refreshes * 2);
+    assert_eq!(theatre.reads(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_mints_nothing_and_writes_nothing() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let running = theatre.stage.start();
+    minutes(5).await;
+    running.kill().await;
+    theatre.stage.kube.journal().clear();
+    let _running = theatre.stage.start();
+    minutes(5).await;
+    assert_eq!(theatre.stage.world.journal().mints(&client(0)), 1);
+    assert_eq!((theatre.writes(), theatre.gets()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_requested_refresh_mints_and_is_answered() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(5).await;
+    let before = theatre.token("flux-system");
+    theatre.stage.kube.annotate("BearerToken", "flux-system", "flux-system", "reconcile.fluxcd.io/requestedAt", "now");
+    seconds(2).await;
+    assert_ne!(theatre.token("flux-system"), before);
+    let object = theatre.stage.kube.get("BearerToken", "flux-system", "flux-system").unwrap();
+    assert_eq!(object["status"]["lastHandledReconcileAt"], "now");
+    minutes(5).await;
+    assert_eq!(theatre.stage.world.journal().mints(&client(0)), 2, "a request is answered once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_identity_does_not_lock_flux_out() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
+    theatre.stage.bearer_token("flux-system", &json!({"identity": {"clientId": client(0)}}));
+    let running = theatre.stage.start();
+    minutes(5).await;
+    theatre.stage.bearer_token("flux-system", &json!({"identity": {"clientId": client(7)}}));
+    minutes(100).await;
+    running.kill().await;
+    let _running = theatre.stage.start();
+    minutes(200).await;
+    assert_eq!(theatre.stage.says("flux-system", "RefreshFailing"), "True NewIdentityNotWorking");
+    assert_eq!(theatre.stage.says("flux-system", "Stalled"), "True IdentityNotFound");
+    assert_eq!(theatre.stage.says("flux-system", "Ready"), "True Succeeded");
+    assert_eq!(theatre.expired_seconds("flux-system"), 0);
+    assert_eq!(theatre.clone("flux-system").await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_identity_without_the_right_waits_until_it_has_it() {
+    let theatre = Theatre::with(&[3600, 3600]);
+    theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
+    theatre.stage.bearer_token("flux-system", &json!({"identity": {"clientId": client(0)}}));
+    theatre.forbid(1);
+    let _running = theatre.stage.start();
+    minutes(5).await;
+    theatre.stage.bearer_token("flux-system", &json!({"identity": {"clientId": client(1)}}));
+    minutes(30).await;
+    assert_eq!(theatre.stage.says("flux-system", "RefreshFailing"), "True NewIdentityNotWorking");
+    assert_eq!(theatre.clone("flux-system").await, 200);
+    theatre.permit(1);
+    minutes(6).await;
+    assert_eq!(theatre.stage.says("flux-system", "RefreshFailing"), "");
+    let object = theatre.stage.kube.get("BearerToken", "flux-system", "flux-system").unwrap();
+    assert_eq!(object["status"]["identity"]["clientId"], client(1));
+    assert_eq!(theatre.expired_seconds("flux-system"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_was_deleted_or_edited_is_put_right_at_once() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(1).await;
+    theatre.stage.kube.delete("Secret", "flux-system", "flux-system");
+    seconds(2).await;
+    assert_eq!(theatre.clone("flux-system").await, 200);
+    minutes(1).await;
+    let mut edited = theatre.stage.kube.get("Secret", "flux-system", "flux-system").unwrap();
+    edited["data"]["bearerToken"] = "b29wcw==".into();
+    theatre.stage.kube.apply(edited);
+    seconds(2).await;
+    assert_eq!(theatre.clone("flux-system").await, 200);
+    assert_eq!(theatre.stage.world.journal().mints(&client(0)), 1, "the token was still in memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_git_repository_is_nudged_once_and_a_healthy_rotation_nudges_nobody() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
+    let failing = json!({"conditions": [{"type": "Ready", "status": "False", "reason": "AuthenticationFailed", "message": "failed to get secret"}]});
+    theatre.stage.kube.patch_status("GitRepository", "flux-system", "flux-system", failing);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(1).await;
+    let nudged = || {
+        theatre.stage.kube.get("GitRepository", "flux-system", "flux-system").unwrap()["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"].clone()
+    };
+    let first = nudged();
+    assert!(first.is_string());
+    let ready = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "Succeeded", "message": ""}]});
+    theatre.stage.kube.patch_status("GitRepository", "flux-system", "flux-system", ready);
+    minutes(120).await;
+    assert_eq!(nudged(), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn suspended_neither_mints_nor_writes() {
+    let theatre = Theatre::with(&[600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(1).await;
+    theatre.stage.bearer_token("flux-system", &json!({"suspend": true}));
+    minutes(20).await;
+    assert_eq!(theatre.stage.world.journal().mints(&client(0)), 1);
+    assert_eq!(theatre.stage.says("flux-system", "Ready"), "False TokenExpired");
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    seconds(2).await;
+    assert_eq!(theatre.stage.says("flux-system", "Ready"), "True Succeeded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_bearer_tokens_of_one_identity_mint_once() {
+    let theatre = Theatre::with(&[3600]);
+    for number in 0..40 {
+        theatre.stage.bearer_token(&format!("token-{number}"), &json!({}));
+    }
+    let _running = theatre.stage.start();
+    seconds(5).await;
+    assert_eq!(theatre.stage.world.journal().mints(&client(0)), 1);
+    assert!((0..40).all(|number| theatre.stage.says(&format!("token-{number}"), "Ready") == "True Succeeded"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_success_wakes_everyone_who_waits() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.azure_fault("down", "oauth2/v2.0/token", answer(503));
+    for number in 0..40 {
+        theatre.stage.bearer_token(&format!("token-{number}"), &json!({}));
+    }
+    let _running = theatre.stage.start();
+    minutes(60).await;
+    theatre.stage.world.faults().clear_all();
+    seconds(61).await;
+    assert!((0..40).all(|number| theatre.stage.says(&format!("token-{number}"), "Ready") == "True Succeeded"));
+    assert!(theatre.stage.world.journal().mints(&client(0)) < 80, "one attempt an identity, not one an object");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_does_no_harm() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    for hours in [1, -3, 26, -1] {
+        minutes(10).await;
+        theatre.stage.machine.step(jiff::SignedDuration::from_hours(hours));
+        minutes(70).await;
+        assert_eq!(theatre.stage.says("flux-system", "Ready"), "True Succeeded", "after a step of {hours} h");
+    }
+    assert_eq!(theatre.expired_seconds("flux-system"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_was_away_gets_the_token_at_once() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(10).await;
+    theatre.kube_fault("down", None, answer(503));
+    minutes(30).await;
+    theatre.stage.kube.faults().clear_all();
+    seconds(10).await;
+    assert_eq!(theatre.expired_seconds("flux-system"), 0);
+    let record = theatre.record("flux-system");
+    assert!(record["issuedAt"].as_str().unwrap() > "2026-12-01T08:20", "{record}");
+    assert_eq!(theatre.stage.world.journal().mints(&client(0)), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn basic_writes_user_and_password_and_takes_back_the_other_keys() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(1).await;
+    theatre.stage.bearer_token("flux-system", &json!({"secret": {"formats": ["Basic"]}}));
+    minutes(1).await;
+    let secret = theatre.stage.kube.get("Secret", "flux-system", "flux-system").unwrap();
+    let keys: Vec<&String> = secret["data"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["password", "username"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn managed_identity_and_client_secret_sign_in_too() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.kube.apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "credential", "namespace": "flux-system"}, "stringData": {"clientSecret": SECRET}}));
+    theatre.stage.bearer_token("imds", &json!({"identity": {"type": "ManagedIdentity", "clientId": client(0)}}));
+    theatre.stage.bearer_token("principal", &json!({"identity": {"type": "ClientSecret", "clientId": client(APPLICATION), "tenantId": "contoso.example", "secretRef": {"name": "credential"}}}));
+    let _running = theatre.stage.start();
+    seconds(5).await;
+    for name in ["imds", "principal"] {
+        assert_eq!(theatre.stage.says(name, "Ready"), "True Succeeded", "{:?}", theatre.stage.condition(name, "Ready"));
+        assert_eq!(theatre.clone(name).await, 200);
+    }
+    minutes(24 * 60).await;
+    assert_eq!(theatre.expired_seconds("imds") + theatre.expired_seconds("principal"), 0);
+}

@@ -1,0 +1,169 @@
+//! A stage with an audience: helpers that read like the sentences of a test.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "each test file uses some of it, and a test may fail"
+)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flux_bearer_sim::faults::{Effect, Fault};
+use flux_bearer_world::identities::{object, state};
+use flux_bearer_world::stage::{NAMESPACE, Stage};
+use http::Request;
+use jiff::Timestamp;
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// A stage whose every Secret is watched for the token it holds.
+pub(crate) struct Theatre {
+    pub(crate) stage: Stage,
+    held: Arc<Mutex<Vec<Held>>>,
+}
+
+/// That a Secret was filled, at a moment, with a token that expires at another.
+struct Held {
+    secret: String,
+    at: Timestamp,
+    expires: Timestamp,
+}
+
+impl Theatre {
+    /// A stage with one identity a lifetime.
+    pub(crate) fn with(lifetimes: &[u32]) -> Self {
+        let stage = Stage::new(state(lifetimes).unwrap()).unwrap();
+        let held: Arc<Mutex<Vec<Held>>> = Arc::default();
+        let (seen, clock) = (Arc::clone(&held), stage.world.clock().clone());
+        stage.kube.on_change(move |object| {
+            let Some((secret, expires)) = filled(object) else { return };
+            let mut seen = seen.lock().unwrap();
+            if seen.iter().rev().find(|held| held.secret == secret).is_none_or(|held| held.expires != expires) {
+                seen.push(Held { secret, at: clock.now(), expires });
+            }
+        });
+        Self { stage, held }
+    }
+
+    /// How many seconds, since it was first filled, a Secret held a token that had expired. The expiry is the token's own
+    /// claim, so that a wrong annotation can't hide it.
+    pub(crate) fn expired_seconds(&self, secret: &str) -> u64 {
+        let now = self.stage.world.clock().now();
+        let held = self.held.lock().unwrap();
+        let mine: Vec<&Held> = held.iter().filter(|held| held.secret == secret).collect();
+        assert!(!mine.is_empty(), "{secret} was never filled");
+        let ends = mine.iter().skip(1).map(|next| next.at).chain([now]);
+        let expired = mine.iter().zip(ends).map(|(held, end)| end.duration_since(held.expires).as_secs().max(0));
+        expired.sum::<i64>().unsigned_abs()
+    }
+
+    /// How often a Secret was filled with another token.
+    pub(crate) fn fillings(&self, secret: &str) -> usize {
+        self.held.lock().unwrap().iter().filter(|held| held.secret == secret).count()
+    }
+
+    /// The token that a Secret holds.
+    pub(crate) fn token(&self, secret: &str) -> String {
+        let object = self.stage.kube.get("Secret", NAMESPACE, secret).unwrap();
+        token(&object).unwrap()
+    }
+
+    /// What a Secret remembers of its token.
+    pub(crate) fn record(&self, secret: &str) -> Value {
+        let object = self.stage.kube.get("Secret", NAMESPACE, secret).unwrap();
+        serde_json::from_str(object["metadata"]["annotations"]["flux-bearer.dev/token"].as_str().unwrap()).unwrap()
+    }
+
+    /// The status that Git gets with what the Secret holds.
+    pub(crate) async fn clone(&self, secret: &str) -> u16 {
+        let request =
+            Request::get("https://dev.azure.com/contoso/platform/_git/fleet/info/refs?service=git-upload-pack")
+                .header("Authorization", format!("Bearer {}", self.token(secret)))
+                .body(axum::body::Body::empty())
+                .unwrap();
+        self.stage.world.service().oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    /// Lets requests to Azure whose path holds `path` meet `effect`.
+    pub(crate) fn azure_fault(&self, name: &str, path: &str, effect: Effect) {
+        let fault = Fault { name: name.into(), path: Some(path.into()), effect: Some(effect), ..Fault::default() };
+        self.stage.world.faults().set(fault);
+    }
+
+    /// Lets requests to Kubernetes (whose path holds `path`) meet `effect`.
+    pub(crate) fn kube_fault(&self, name: &str, path: Option<&str>, effect: Effect) {
+        let fault =
+            Fault { name: name.into(), path: path.map(str::to_owned), effect: Some(effect), ..Fault::default() };
+        self.stage.kube.faults().set(fault);
+    }
+
+    /// Takes the right to read the repository from an identity.
+    pub(crate) fn forbid(&self, identity: usize) {
+        self.readers(|readers| readers.retain(|reader| *reader != object(identity)));
+    }
+
+    /// Gives the right to read the repository to an identity.
+    pub(crate) fn permit(&self, identity: usize) {
+        self.readers(|readers| readers.push(object(identity)));
+    }
+
+    fn readers(&self, change: impl FnOnce(&mut Vec<String>)) {
+        self.stage.world.edit(|state| change(&mut state.organizations[0].projects[0].repositories[0].readers)).unwrap();
+    }
+
+    /// Writes of the controller since the journal was cleared, Lease apart.
+    pub(crate) fn writes(&self) -> usize {
+        self.requests(&["create", "patch", "update", "delete"])
+    }
+
+    /// Reads of the controller since the journal was cleared, watches and Lease apart.
+    pub(crate) fn reads(&self) -> usize {
+        self.requests(&["get", "list"])
+    }
+
+    /// Reads of single objects by the controller since the journal was cleared, Lease apart.
+    pub(crate) fn gets(&self) -> usize {
+        self.requests(&["get"])
+    }
+
+    fn requests(&self, verbs: &[&str]) -> usize {
+        self.stage
+            .kube
+            .journal()
+            .count_where(|entry| entry.request.resource != "leases" && verbs.contains(&entry.request.verb.rbac()))
+    }
+}
+
+/// The Secret's name and its token's own expiry, where the object is a Secret that holds one.
+fn filled(object: &Value) -> Option<(String, Timestamp)> {
+    let name = object["metadata"]["name"].as_str()?;
+    let token = token(object)?;
+    let claims = token.split('.').nth(1)?;
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    Some((name.to_owned(), Timestamp::from_second(claims["exp"].as_i64()?).ok()?))
+}
+
+fn token(object: &Value) -> Option<String> {
+    let data = object.get("data").filter(|_| object["kind"] == "Secret")?;
+    let encoded = data.get("bearerToken").or_else(|| data.get("password"))?.as_str()?;
+    String::from_utf8(STANDARD.decode(encoded).ok()?).ok()
+}
+
+/// An answer with this status and nothing in it.
+pub(crate) fn answer(status: u16) -> Effect {
+    Effect::Answer { status, retry_after: None, content_type: None, body: String::new() }
+}
+
+/// Lets simulated minutes pass.
+pub(crate) async fn minutes(count: u64) {
+    seconds(60 * count).await;
+}
+
+/// Lets simulated seconds pass.
+pub(crate) async fn seconds(count: u64) {
+    tokio::time::sleep(Duration::from_secs(count)).await;
+}
