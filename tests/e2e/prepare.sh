@@ -1,5 +1,5 @@
 # What `run` and `up` share, to be sourced: builds every program, makes the folder of the run, and defines `inside`,
-# which starts flux-bearer-e2e in the simulated Azure.
+# which becomes flux-bearer-e2e in the simulated Azure.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 profile=${FLUX_BEARER_E2E_PROFILE:-release}
@@ -14,13 +14,12 @@ export ETCD KUBE_APISERVER KUBECTL SOURCE_CONTROLLER KUSTOMIZE_CONTROLLER FLUX_C
 binaries=$(cd "$target/${profile/#dev/debug}" && pwd)
 export FLUX_BEARER_CONTROLLER=$binaries/flux-bearer-controller
 
-folder=$(mktemp -d "${TMPDIR:-/tmp}/flux-bearer-e2e-XXXXXX")
-
-inside() {
-  (
-    # Paths in the state are relative to the folder in which the simulator starts.
-    cd "$folder"
-    exec "$binaries/flux-bearer-sim" run --state "$here/state.yaml" -- \
-      "$binaries/flux-bearer-e2e" --folder "$folder" "$@" 2> >(tee "$folder/stderr.log" >&2)
-  )
+inside() { # ARGUMENT...
+  local folder
+  folder=$(mktemp -d "${TMPDIR:-/tmp}/flux-bearer-e2e-XXXXXX")
+  # Paths in the state are relative to the folder in which the simulator starts.
+  cd "$folder"
+  # In place of this shell, so that a signal to it ends the world. flux-bearer-e2e removes the folder.
+  exec "$binaries/flux-bearer-sim" run --state "$here/state.yaml" -- \
+    "$binaries/flux-bearer-e2e" --folder "$folder" "$@"
 }

@@ -1,7 +1,7 @@
 //! What a person does in Azure's portal, done through the simulator's admin API; and what the simulator saw.
 
 use anyhow::Context;
-use flux_bearer_sim::journal::Counts;
+use flux_bearer_sim::journal::{Counts, Endpoint, TokenVerdict};
 use flux_bearer_sim::state::{Application, FederatedCredential, Kind, Member, State};
 use http::Method;
 use serde::Deserialize;
@@ -35,6 +35,17 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Times that a Git client asked for the references: the beginning of every fetch and every probe.
+    pub(crate) fn looks(&self) -> u64 {
+        self.counts.requests.get(&Endpoint::GitRefs).copied().unwrap_or_default()
+    }
+
+    /// Requests whose token opened nothing, for whichever reason.
+    pub(crate) fn refused(&self) -> u64 {
+        let opened = [TokenVerdict::None, TokenVerdict::Valid];
+        self.counts.verdicts.iter().filter(|(verdict, _)| !opened.contains(verdict)).map(|(_, count)| count).sum()
+    }
+
     /// Tokens made for our identity.
     pub(crate) fn mints(&self) -> u64 {
         self.counts.mints.get(CLIENT_ID).copied().unwrap_or_default()
@@ -45,6 +56,11 @@ impl Azure {
     /// The Azure whose admin API is at this URL.
     pub(crate) fn at(admin: &str) -> Self {
         Self { admin: admin.trim_end_matches('/').to_owned() }
+    }
+
+    /// The URL of its admin API.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
     }
 
     /// Takes it back to `state`, without faults and memories.

@@ -76,6 +76,14 @@ impl Controller {
         Ok(Self { process, renewal })
     }
 
+    /// One line of its metrics: the first that begins with `name`.
+    pub(crate) async fn metric(&self, name: &str) -> anyhow::Result<String> {
+        let text = http_client::get(&format!("http://{METRICS}/metrics")).await?;
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().find(|line| line.starts_with(name));
+        Ok(line.with_context(|| format!("there is no metric {name}"))?.to_owned())
+    }
+
     /// Ends it with SIGKILL.
     pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
         self.process.kill().await

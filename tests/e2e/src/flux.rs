@@ -57,13 +57,6 @@ impl Flux {
         let log = std::fs::read_to_string(self.source.log())?;
         Ok(log.lines().filter(|line| is_error(line)).map(str::to_owned).collect())
     }
-
-    /// How often source-controller has looked at the repository so far.
-    pub(crate) fn fetches(&self) -> anyhow::Result<usize> {
-        let log = std::fs::read_to_string(self.source.log())?;
-        let looked = ["stored artifact for commit", "no changes since last reconcilation"];
-        Ok(log.lines().filter(|line| looked.iter().any(|words| line.contains(words))).count())
-    }
 }
 
 fn is_error(line: &str) -> bool {

@@ -27,7 +27,12 @@ impl Repository {
         Ok(repository)
     }
 
-    /// Commits a ConfigMap `fleet` whose key `commit` has this value, and pushes it to main.
+    /// The clone.
+    pub(crate) fn clone_folder(&self) -> &Path {
+        &self.clone
+    }
+
+    /// Commits a `ConfigMap` named `fleet` whose key `commit` has this value, and pushes it to main.
     pub(crate) async fn commit(&self, value: &str) -> anyhow::Result<()> {
         let manifest = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: fleet\n  namespace: flux-system\ndata:\n  commit: \"{value}\"\n"

@@ -15,6 +15,7 @@ mod story;
 mod suite;
 mod tests;
 mod tools;
+mod up;
 mod wait;
 mod world;
 
@@ -54,6 +55,8 @@ enum Command {
         #[arg(default_value = "")]
         name: String,
     },
+    /// Run COMMAND beside a world like that of the tests
+    Up(up::Arguments),
 }
 
 // One thread: every test waits for other programs, and does nothing itself.
@@ -81,5 +84,6 @@ async fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let passed = suite::run(&run, &name).await?;
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Up(arguments) => up::up(&run, &arguments).await,
     }
 }

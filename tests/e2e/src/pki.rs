@@ -22,8 +22,8 @@ impl Pki {
         let authority = authority()?;
         std::fs::write(pki.file("ca.crt"), authority.self_signed(&authority_key)?.pem())?;
         let issuer = Issuer::new(authority, authority_key);
-        pki.leaf("server", server()?, &issuer)?;
-        pki.leaf("admin", administrator()?, &issuer)?;
+        pki.leaf("server", &server()?, &issuer)?;
+        pki.leaf("admin", &administrator()?, &issuer)?;
         // RSA: Entra ID accepts RS256 alone.
         let tokens = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
         std::fs::write(pki.file("sa.key"), tokens.serialize_pem())?;
@@ -36,7 +36,7 @@ impl Pki {
         self.folder.join(name)
     }
 
-    fn leaf(&self, name: &str, params: CertificateParams, issuer: &Issuer<'_, KeyPair>) -> anyhow::Result<()> {
+    fn leaf(&self, name: &str, params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> anyhow::Result<()> {
         let key = KeyPair::generate()?;
         std::fs::write(self.file(&format!("{name}.crt")), params.signed_by(&key, issuer)?.pem())?;
         std::fs::write(self.file(&format!("{name}.key")), key.serialize_pem())?;

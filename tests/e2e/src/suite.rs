@@ -15,19 +15,20 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// Lines of each log that are shown after a failure.
 const TAIL: usize = 25;
 
-/// Runs every test whose name contains `name`; returns whether all passed.
+/// Runs every test whose name contains `name`; returns whether all passed. Then the folder of the run is removed.
 pub(crate) async fn run(run: &Run, name: &str) -> anyhow::Result<bool> {
     let chosen: Vec<&Test> = ALL.iter().filter(|test| test.name.contains(name)).collect();
     if chosen.is_empty() {
         let names: Vec<&str> = ALL.iter().map(|test| test.name).collect();
         bail!("no test's name contains {name:?}; there are {}", names.join(", "));
     }
-    let (mut passed, mut failed) = (0, 0);
-    for test in chosen {
-        match one(run, test).await {
-            true => passed += 1,
-            false => failed += 1,
-        }
+    let mut passed = 0;
+    for test in &chosen {
+        passed += usize::from(one(run, test).await);
+    }
+    let failed = chosen.len() - passed;
+    if failed == 0 {
+        std::fs::remove_dir_all(&run.folder).with_context(|| format!("can't remove {}", run.folder.display()))?;
     }
     println!("{passed} passed, {failed} failed");
     Ok(failed == 0)

@@ -22,7 +22,7 @@ pub(crate) struct Tools {
     /// kustomize-controller
     #[arg(long, env = "KUSTOMIZE_CONTROLLER")]
     pub(crate) kustomize_controller: PathBuf,
-    /// Folder of Flux's CustomResourceDefinitions
+    /// Folder of Flux's CRDs
     #[arg(long, env = "FLUX_CRDS")]
     pub(crate) flux_crds: PathBuf,
     /// flux-bearer-controller

@@ -1,6 +1,6 @@
 //! Everything that a test runs in: the simulated Azure, a repository, a cluster, Flux and our controller.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -62,16 +62,6 @@ impl<'a> World<'a> {
     /// The simulated Azure.
     pub(crate) fn azure(&self) -> &Azure {
         &self.run.azure
-    }
-
-    /// The programs.
-    pub(crate) fn tools(&self) -> &Tools {
-        &self.run.tools
-    }
-
-    /// The folder of this world's files.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// Starts Flux.

@@ -36,11 +36,10 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
 
     world.azure().forget().await?;
     let mark = audit::mark(&world.cluster.audit_log())?;
-    let fetched = flux.fetches()?;
     let commits = land_commits(&world).await?;
     let requests = audit::since(&world.cluster.audit_log(), mark)?;
     let seen = world.azure().seen().await?;
-    world.story.tell(&format!("{commits} commits, {} looks by source-controller", flux.fetches()? - fetched));
+    world.story.tell(&format!("{commits} commits landed; Git was asked {} times", seen.looks()));
     check_tokens(&world, &flux, &seen)?;
     check_cost(&world, &requests, &seen)
 }
@@ -63,16 +62,20 @@ async fn land_commits(world: &World<'_>) -> anyhow::Result<usize> {
 /// The promise: no dead token anywhere, no fetch that failed.
 fn check_tokens(world: &World<'_>, flux: &Flux, seen: &Seen) -> anyhow::Result<()> {
     let failures = flux.failures()?;
-    world.story.tell(&format!("{} errors of source-controller, {} dead tokens", failures.len(), seen.dead_tokens_seen));
+    let dead = seen.dead_tokens_seen;
+    world.story.tell(&format!("{} errors of source-controller, {dead} dead tokens seen by Azure", failures.len()));
     ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
-    ensure!(seen.dead_tokens_seen == 0, "dead tokens were seen: {:?}", seen.counts.verdicts);
+    ensure!(dead == 0 && seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
     Ok(())
 }
 
 /// The bar: at most two writes a refresh, no reads of Secrets, no events.
 fn check_cost(world: &World<'_>, requests: &Requests, seen: &Seen) -> anyhow::Result<()> {
     let refreshes = requests.secret_writes;
-    world.story.tell(&format!("{} mints, {refreshes} refreshes; {requests:?}", seen.mints()));
+    let writes = f64::from(u32::try_from(requests.writes())?) / f64::from(u32::try_from(refreshes.max(1))?);
+    world
+        .story
+        .tell(&format!("{} mints for {refreshes} refreshes; {writes:.2} writes a refresh: {requests:?}", seen.mints()));
     // A token is replaced at 40 to 45 % of its life: eleven or twelve times in five lives.
     ensure!((10..=13).contains(&refreshes), "{refreshes} refreshes in five lifetimes");
     // One may be under way at either end.
