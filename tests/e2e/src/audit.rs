@@ -32,6 +32,8 @@ pub(crate) struct Requests {
     pub(crate) status_writes: usize,
     /// Events written.
     pub(crate) events: usize,
+    /// GitRepositories asked to be looked at.
+    pub(crate) nudges: usize,
     /// Anything else.
     pub(crate) others: usize,
 }
@@ -39,7 +41,7 @@ pub(crate) struct Requests {
 impl Requests {
     /// Writes of all kinds.
     pub(crate) fn writes(&self) -> usize {
-        self.secret_writes + self.status_writes + self.events
+        self.secret_writes + self.status_writes + self.events + self.nudges
     }
 
     fn add(&mut self, entry: &Entry) {
@@ -52,6 +54,7 @@ impl Requests {
             ("secrets", _, "get" | "list") => self.secret_reads += 1,
             ("secrets", ..) => self.secret_writes += 1,
             ("bearertokens", Some("status"), _) => self.status_writes += 1,
+            ("gitrepositories", _, "patch") => self.nudges += 1,
             ("events", ..) => self.events += 1,
             _ => self.others += 1,
         }

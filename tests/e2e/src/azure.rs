@@ -1,6 +1,7 @@
 //! What a person does in Azure's portal, done through the simulator's admin API; and what the simulator saw.
 
 use anyhow::Context;
+use flux_bearer_sim::faults::{Effect, Fault};
 use flux_bearer_sim::journal::{Counts, Endpoint, TokenVerdict};
 use flux_bearer_sim::state::{Application, FederatedCredential, Kind, Member, State};
 use http::Method;
@@ -112,6 +113,23 @@ impl Azure {
             applications.for_each(|application| application.federated_credentials.push(credential.clone()));
         })
         .await
+    }
+
+    /// From now on Entra ID answers 503.
+    pub(crate) async fn begin_outage(&self) -> anyhow::Result<()> {
+        let effect = Effect::Answer { status: 503, retry_after: None, content_type: None, body: String::new() };
+        let fault = Fault {
+            name: "outage".to_owned(),
+            host: Some("login.microsoftonline.com".to_owned()),
+            effect: Some(effect),
+            ..Fault::default()
+        };
+        self.send(Method::PUT, "/faults", serde_json::to_string(&fault)?).await.map(drop)
+    }
+
+    /// Entra ID works again.
+    pub(crate) async fn end_outage(&self) -> anyhow::Result<()> {
+        self.send(Method::DELETE, "/faults/outage", String::new()).await.map(drop)
     }
 
     /// What was seen since [`Self::forget`].

@@ -106,8 +106,7 @@ impl Cluster {
 
     /// Waits until the object at `path` is Ready in its latest generation.
     pub(crate) async fn wait_ready(&self, path: &str, limit: Duration) -> anyhow::Result<()> {
-        let what = path.rsplit('/').take(2).collect::<Vec<_>>().join(" of ");
-        wait_for(&format!("{what} to be Ready"), limit, async || {
+        wait_for(&format!("{} to be Ready", short(path)), limit, async || {
             let object = self.get(path).await?;
             let seen = object.pointer("/status/observedGeneration");
             if seen != object.pointer("/metadata/generation") {
@@ -118,10 +117,25 @@ impl Cluster {
         .await
     }
 
+    /// Waits until the object at `path` is not Ready; returns what it says of that.
+    pub(crate) async fn wait_not_ready(&self, path: &str, limit: Duration) -> anyhow::Result<String> {
+        wait_for(&format!("{} not to be Ready", short(path)), limit, async || {
+            let object = self.get(path).await?;
+            let ready = condition(&object, "Ready");
+            ready.err().map(|error| error.to_string()).ok_or_else(|| anyhow!("it is"))
+        })
+        .await
+    }
+
     /// Where the API server notes what our controller asked of it.
     pub(crate) fn audit_log(&self) -> PathBuf {
         audit_log(&self.folder)
     }
+}
+
+/// The end of an API path: `bearertokens/fleet`.
+fn short(path: &str) -> &str {
+    path.rmatch_indices('/').nth(1).and_then(|(at, _)| path.get(at + 1..)).unwrap_or(path)
 }
 
 /// Whether an object has this condition, with the status True; what it has instead.
@@ -129,10 +143,11 @@ pub(crate) fn condition(object: &Value, name: &str) -> anyhow::Result<()> {
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     let found = conditions.into_iter().flatten().find(|condition| condition.get("type") == Some(&json!(name)));
     let found = found.with_context(|| format!("it has no condition {name}"))?;
-    match found.get("status").and_then(Value::as_str) {
-        Some("True") => Ok(()),
-        _ => Err(anyhow!("{found}")),
+    let part = |key: &str| found.get(key).and_then(Value::as_str).unwrap_or_default();
+    if part("status") == "True" {
+        return Ok(());
     }
+    Err(anyhow!("{name} is {}, {}: {}", part("status"), part("reason"), part("message")))
 }
 
 async fn etcd(tools: &Tools, folder: &Path) -> anyhow::Result<Process> {

@@ -24,14 +24,25 @@ pub(crate) const KUSTOMIZATION: &str =
 pub(crate) const MANIFEST: &str = include_str!("../manifests/flux.yaml");
 
 /// What both take beside their own.
-const FLAGS: [&str; 6] = [
-    "--events-addr=",
-    "--enable-leader-election=false",
-    "--metrics-addr=0",
-    "--log-level=debug",
-    "--min-retry-delay=200ms",
-    "--max-retry-delay=2s",
-];
+const FLAGS: [&str; 4] = ["--events-addr=", "--enable-leader-election=false", "--metrics-addr=0", "--log-level=debug"];
+
+/// How soon they try again what failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Retries {
+    /// At once: a test need not wait for Flux.
+    Quick,
+    /// As Flux does by itself: after 750 ms, then twice as late each time.
+    Usual,
+}
+
+impl Retries {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Quick => &["--min-retry-delay=200ms", "--max-retry-delay=2s"],
+            Self::Usual => &[],
+        }
+    }
+}
 
 /// Both controllers, running.
 pub(crate) struct Flux {
@@ -41,11 +52,16 @@ pub(crate) struct Flux {
 
 impl Flux {
     /// Applies Flux's resources and starts the controllers.
-    pub(crate) async fn start(tools: &Tools, cluster: &Cluster, folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        tools: &Tools,
+        cluster: &Cluster,
+        folder: &Path,
+        retries: Retries,
+    ) -> anyhow::Result<Self> {
         for definition in definitions(&tools.flux_crds)? {
             cluster.apply_crd(&std::fs::read_to_string(definition)?).await?;
         }
-        let mut source = source_controller(tools, cluster, folder)?;
+        let mut source = source_controller(tools, cluster, folder, retries)?;
         let mut kustomize = kustomize_controller(tools, cluster, folder)?;
         source.ready(async || http_client::get("http://127.0.0.1:19440/readyz").await.map(drop)).await?;
         kustomize.ready(async || http_client::get("http://127.0.0.1:19441/readyz").await.map(drop)).await?;
@@ -68,7 +84,7 @@ fn definitions(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 
-fn source_controller(tools: &Tools, cluster: &Cluster, folder: &Path) -> anyhow::Result<Process> {
+fn source_controller(tools: &Tools, cluster: &Cluster, folder: &Path, retries: Retries) -> anyhow::Result<Process> {
     let (data, tuf) = (folder.join("artifacts"), folder.join("tuf"));
     std::fs::create_dir_all(&data)?;
     std::fs::create_dir_all(&tuf)?;
@@ -76,7 +92,7 @@ fn source_controller(tools: &Tools, cluster: &Cluster, folder: &Path) -> anyhow:
     command.env("KUBECONFIG", cluster.kubeconfig()).env("RUNTIME_NAMESPACE", NAMESPACE).env("TUF_ROOT", tuf);
     command.arg(format!("--storage-path={}", data.display()));
     command.arg(format!("--storage-addr={STORAGE}")).arg(format!("--storage-adv-addr={STORAGE}"));
-    command.args(FLAGS).arg("--health-addr=127.0.0.1:19440");
+    command.args(FLAGS).args(retries.flags()).arg("--health-addr=127.0.0.1:19440");
     Process::start("source-controller", &mut command, &folder.join("logs"))
 }
 
@@ -84,6 +100,6 @@ fn kustomize_controller(tools: &Tools, cluster: &Cluster, folder: &Path) -> anyh
     let mut command = Command::new(&tools.kustomize_controller);
     command.env("KUBECONFIG", cluster.kubeconfig()).env("RUNTIME_NAMESPACE", NAMESPACE);
     command.env("SOURCE_CONTROLLER_LOCALHOST", STORAGE);
-    command.args(FLAGS).arg("--health-addr=127.0.0.1:19441");
+    command.args(FLAGS).args(Retries::Quick.flags()).arg("--health-addr=127.0.0.1:19441");
     Process::start("kustomize-controller", &mut command, &folder.join("logs"))
 }

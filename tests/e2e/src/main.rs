@@ -70,9 +70,15 @@ async fn main() -> anyhow::Result<ExitCode> {
     // Whatever ends first, what was started is dropped with the future, and so killed.
     tokio::select! {
         done = execute(arguments) => done,
-        _ = term.recv() => bail!("ended by SIGTERM"),
-        _ = int.recv() => bail!("ended by SIGINT"),
+        _ = term.recv() => Ok(ended_by("SIGTERM", 15)),
+        _ = int.recv() => Ok(ended_by("SIGINT", 2)),
     }
+}
+
+/// The status of a program that this signal has ended, as shells have it.
+fn ended_by(signal: &str, number: u8) -> ExitCode {
+    eprintln!("ended by {signal}");
+    ExitCode::from(128 + number)
 }
 
 async fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {

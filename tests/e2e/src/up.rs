@@ -10,6 +10,7 @@ use flux_bearer_sim::edge::namespace::exit_code;
 use flux_bearer_sim::edge::trust::CA_VARIABLES;
 use tokio::process::Command;
 
+use crate::flux::Retries;
 use crate::world::{Run, World};
 
 /// Seconds that a token lives: short enough to watch it being replaced.
@@ -30,7 +31,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn up(run: &Run, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let world = World::start(run, "up").await?;
     world.repository.commit("first").await?;
-    let _flux = world.start_flux().await?;
+    let _flux = world.start_flux(Retries::Quick).await?;
     let _controller = world.start_controller(&[]).await?;
     world.set_up_azure(LIFETIME).await?;
     world.fill_secret().await?;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, interval};
 
 use crate::audit::{self, Requests};
 use crate::azure::Seen;
-use crate::flux::Flux;
+use crate::flux::{Flux, Retries};
 use crate::world::{Run, World};
 
 pub(super) const NAME: &str = "five_lifetimes";
@@ -28,7 +28,7 @@ const LANDS: Duration = Duration::from_secs(15);
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
     world.repository.commit("first").await?;
-    let flux = world.start_flux().await?;
+    let flux = world.start_flux(Retries::Quick).await?;
     let _controller = world.start_controller(&[]).await?;
     world.set_up_azure(LIFETIME).await?;
     world.fill_secret().await?;
@@ -41,7 +41,8 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let seen = world.azure().seen().await?;
     world.story.tell(&format!("{commits} commits landed; Git was asked {} times", seen.looks()));
     check_tokens(&world, &flux, &seen)?;
-    check_cost(&world, &requests, &seen)
+    check_cost(&world, &requests, &seen)?;
+    world.check_log()
 }
 
 async fn land_commits(world: &World<'_>) -> anyhow::Result<usize> {

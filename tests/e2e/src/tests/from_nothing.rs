@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
+use crate::flux::Retries;
 use crate::world::{Run, World};
 
 pub(super) const NAME: &str = "from_nothing";
@@ -14,7 +15,7 @@ const LIFETIME: u32 = 3600;
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
     world.repository.commit("first").await?;
-    let flux = world.start_flux().await?;
+    let flux = world.start_flux(Retries::Quick).await?;
     let _controller = world.start_controller(&[]).await?;
     world.set_up_azure(LIFETIME).await?;
     world.fill_secret().await?;
@@ -26,5 +27,5 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     ensure!(seen.dead_tokens_seen == 0, "{} requests carried a dead token", seen.dead_tokens_seen);
     let failures = flux.failures()?;
     ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
-    Ok(())
+    world.check_log()
 }

@@ -4,6 +4,7 @@ mod crd;
 mod five_lifetimes;
 mod from_nothing;
 mod kube_cases;
+mod outage;
 mod restart;
 
 use futures::future::{FutureExt, LocalBoxFuture};
@@ -22,6 +23,7 @@ pub(crate) struct Test {
 pub(crate) const ALL: &[Test] = &[
     Test { name: from_nothing::NAME, run: |run| from_nothing::run(run).boxed_local() },
     Test { name: five_lifetimes::NAME, run: |run| five_lifetimes::run(run).boxed_local() },
+    Test { name: outage::NAME, run: |run| outage::run(run).boxed_local() },
     Test { name: restart::NAME, run: |run| restart::run(run).boxed_local() },
     Test { name: kube_cases::NAME, run: |run| kube_cases::run(run).boxed_local() },
     Test { name: crd::NAME, run: |run| crd::run(run).boxed_local() },

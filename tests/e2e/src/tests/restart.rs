@@ -7,6 +7,7 @@ use anyhow::ensure;
 
 use crate::audit;
 use crate::controller::Controller;
+use crate::flux::Retries;
 use crate::wait::wait_for;
 use crate::world::{Run, World};
 
@@ -25,7 +26,7 @@ const LEASE: [&str; 3] =
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
     world.repository.commit("first").await?;
-    let flux = world.start_flux().await?;
+    let flux = world.start_flux(Retries::Quick).await?;
     let first = world.start_controller(&LEASE).await?;
     world.set_up_azure(LIFETIME).await?;
     world.fill_secret().await?;
