@@ -11,6 +11,12 @@ use serde::Deserialize;
 struct Entry {
     verb: String,
     object_ref: Option<Object>,
+    response_status: Option<Status>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Status {
+    code: u16,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,6 +40,8 @@ pub(crate) struct Requests {
     pub(crate) events: usize,
     /// GitRepositories asked to be looked at.
     pub(crate) nudges: usize,
+    /// Those of any kind that RBAC refused.
+    pub(crate) forbidden: usize,
     /// Anything else.
     pub(crate) others: usize,
 }
@@ -45,6 +53,8 @@ impl Requests {
     }
 
     fn add(&mut self, entry: &Entry) {
+        let code = entry.response_status.as_ref().map(|status| status.code);
+        self.forbidden += usize::from(code == Some(403));
         let Some(object) = &entry.object_ref else {
             self.others += 1;
             return;
@@ -61,8 +71,8 @@ impl Requests {
     }
 }
 
-/// A place in an audit log, from which requests are counted.
-#[derive(Clone, Copy, Debug)]
+/// A place in an audit log, from which requests are counted; by default its beginning.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mark(usize);
 
 /// The log's present end.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
+use crate::audit::{self, Mark};
 use crate::flux::Retries;
 use crate::world::{Run, World};
 
@@ -25,6 +26,9 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let seen = world.azure().seen().await?;
     ensure!(seen.mints() == 1, "wanted one token, {} were made", seen.mints());
     ensure!(seen.dead_tokens_seen == 0, "{} requests carried a dead token", seen.dead_tokens_seen);
+    let asked = audit::since(&world.cluster.audit_log(), Mark::default())?;
+    world.story.tell(&format!("the controller asked the API server {asked:?}"));
+    ensure!(asked.forbidden == 0, "RBAC refused {} requests of the controller", asked.forbidden);
     let failures = flux.failures()?;
     ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
     world.check_log()
