@@ -84,6 +84,11 @@ impl Controller {
         Ok(line.with_context(|| format!("there is no metric {name}"))?.to_owned())
     }
 
+    /// Its resident memory, in MiB.
+    pub(crate) fn resident_memory(&self) -> anyhow::Result<f64> {
+        self.process.resident_memory()
+    }
+
     /// Ends it with SIGKILL.
     pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
         self.process.kill().await

@@ -48,6 +48,15 @@ impl Process {
         Ok(())
     }
 
+    /// Its resident memory, in MiB.
+    pub(crate) fn resident_memory(&self) -> anyhow::Result<f64> {
+        let id = self.child.id().context("it has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).context("the kernel doesn't say")?;
+        Ok(kibibytes.parse::<f64>()? / 1024.0)
+    }
+
     /// Ends it with SIGKILL, as a machine that fails does.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
         self.child.kill().await.with_context(|| format!("can't kill {}", self.name))

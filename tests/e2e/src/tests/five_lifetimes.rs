@@ -29,7 +29,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
     world.repository.commit("first").await?;
     let flux = world.start_flux(Retries::Quick).await?;
-    let _controller = world.start_controller(&[]).await?;
+    let controller = world.start_controller(&[]).await?;
     world.set_up_azure(LIFETIME).await?;
     world.fill_secret().await?;
     world.pull().await?;
@@ -40,6 +40,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let requests = audit::since(&world.cluster.audit_log(), mark)?;
     let seen = world.azure().seen().await?;
     world.story.tell(&format!("{commits} commits landed; Git was asked {} times", seen.looks()));
+    world.story.tell(&format!("the controller's resident memory is {:.1} MiB", controller.resident_memory()?));
     check_tokens(&world, &flux, &seen)?;
     check_cost(&world, &requests, &seen)?;
     world.check_log()
