@@ -171,10 +171,11 @@ impl Elector {
         let lease = self.ours(found);
         let created = lease.metadata.resource_version.is_none();
         let params = PostParams::default();
-        let written = match created {
-            true => self.api.create(&params, &lease).await,
+        let written = if created {
+            self.api.create(&params, &lease).await
+        } else {
             // With its resourceVersion: of two that try, one is refused.
-            false => self.api.replace(&self.settings.name, &params, &lease).await,
+            self.api.replace(&self.settings.name, &params, &lease).await
         };
         match written {
             Ok(lease) => {
@@ -208,7 +209,7 @@ impl Elector {
     }
 }
 
-/// A MicroTime has microseconds; the API server refuses anything finer.
+/// A `MicroTime` has microseconds; the API server refuses anything finer.
 fn micros(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }

@@ -26,11 +26,14 @@ pub struct Mints {
     credentials: Credentials,
     clock: Clock,
     metrics: Metrics,
-    states: Mutex<HashMap<Identity, State>>,
+    states: Mutex<States>,
     tasks: Mutex<JoinSet<()>>,
     /// Called with whoever waited.
     wake: Box<dyn Fn(HashSet<Key>) + Send + Sync>,
 }
+
+/// What is known of every identity's tokens.
+pub type States = HashMap<Identity, State>;
 
 /// What is known of one identity's tokens.
 #[derive(Default)]
@@ -69,7 +72,7 @@ impl Mints {
     }
 
     /// Looks at the states of these identities, all at one moment.
-    pub fn with<R>(&self, look: impl FnOnce(&HashMap<Identity, State>) -> R) -> R {
+    pub fn with<R>(&self, look: impl FnOnce(&States) -> R) -> R {
         look(&lock(&self.states))
     }
 

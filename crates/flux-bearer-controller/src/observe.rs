@@ -1,6 +1,5 @@
 //! From what is known to an observation: the only place that knows both the index and the mints.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use flux_bearer::decide::{Decision, Mint, Observed, decide};
@@ -8,16 +7,10 @@ use flux_bearer::identity::Identity;
 use jiff::Timestamp;
 
 use crate::index::{Entry, Index, Key};
-use crate::mints::State;
+use crate::mints::{State, States};
 
 /// Decides about `key`; `None` when it is gone.
-pub fn decide_about(
-    index: &Index,
-    mints: &HashMap<Identity, State>,
-    key: &Key,
-    longest: Duration,
-    now: Timestamp,
-) -> Option<Decision> {
+pub fn decide_about(index: &Index, mints: &States, key: &Key, longest: Duration, now: Timestamp) -> Option<Decision> {
     let entry = index.get(key)?;
     let record = entry.held.record();
     let revoked = record.and_then(|record| record.identity.check_allowed(&key.namespace, index.pod()).err());

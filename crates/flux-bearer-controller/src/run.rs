@@ -127,7 +127,9 @@ fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership) -> Arc<L
     let queue = Arc::new(Queue::default());
     let woken = Arc::clone(&queue);
     let mints = Mints::new(parts.azure.clone(), credentials, parts.clock.clone(), parts.metrics.clone(), move |keys| {
-        keys.iter().for_each(|key| woken.wake(key));
+        for key in &keys {
+            woken.wake(key);
+        }
     });
     Arc::new(Loop {
         index: Mutex::new(Index::new(settings.pod.clone())),
@@ -158,12 +160,12 @@ async fn workers(
     mut leading: watch::Receiver<bool>,
     mut halted: watch::Receiver<bool>,
 ) {
-    let begin = async {
+    let start = async {
         // An error means that the sender is gone: then nothing is due any more either.
         listed.wait_for(|up| *up).await.is_ok() && leading.wait_for(|up| *up).await.is_ok()
     };
     tokio::select! {
-        begun = begin => if !begun { return },
+        begun = start => if !begun { return },
         _ = halted.wait_for(|up| *up) => return,
     }
     // A new leader looks at everything: what it knows may be from before the old one's last write.

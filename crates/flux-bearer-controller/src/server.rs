@@ -40,9 +40,10 @@ async fn scrape(State(registry): State<Arc<Registry>>) -> Response {
 }
 
 async fn readiness(State(ready): State<watch::Receiver<bool>>) -> Response {
-    match *ready.borrow() {
-        true => "ok".into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "the watches have not been listed yet").into_response(),
+    if *ready.borrow() {
+        "ok".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the watches have not been listed yet").into_response()
     }
 }
 

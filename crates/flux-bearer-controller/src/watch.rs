@@ -106,8 +106,10 @@ async fn bearer_tokens(work: &Arc<Loop>, client: Client, scope: &Scope, listed: 
             }
             Change::Listed(all) => {
                 let gone: Vec<Key> = index.keys().into_iter().filter(|key| !all.contains(key)).collect();
-                gone.iter().for_each(|key| work.metrics.forget(key));
-                gone.iter().for_each(|key| work.queue.forget(key));
+                for key in &gone {
+                    work.metrics.forget(key);
+                    work.queue.forget(key);
+                }
                 gone.iter().flat_map(|key| index.bearer_token_gone(key)).collect()
             }
         };
@@ -213,13 +215,14 @@ where
 
 /// What kind of error interrupted a watch; never its text, which may hold a reply.
 fn code(error: &watcher::Error) -> String {
-    match error {
+    let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => format!("HTTP {}", status.code),
-        watcher::Error::WatchError(status) => format!("HTTP {}", status.code),
-        _ => "ConnectionFailed".to_owned(),
-    }
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
+        _ => return "ConnectionFailed".to_owned(),
+    };
+    format!("HTTP {}", status.code)
 }
 
 fn key(object: &impl ResourceExt) -> Key {

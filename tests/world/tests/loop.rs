@@ -44,6 +44,43 @@ async fn an_outage_of_half_the_life_leaves_no_expired_second_and_a_longer_one_re
     assert_eq!(theatre.stage.says("flux-system", "Ready"), "True Succeeded");
 }
 
+/// The promise of the README, at its worst moment: the outage begins just before a refresh.
+async fn outage_of_half_the_life_less_two_minutes(lifetime: u32, begin: impl Fn(&Theatre), end: impl Fn(&Theatre)) {
+    let theatre = Theatre::with(&[lifetime]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    for _ in 0..3 {
+        seconds(5).await;
+        let due: jiff::Timestamp = theatre.record("flux-system")["refreshAt"].as_str().unwrap().parse().unwrap();
+        let left = due.duration_since(theatre.stage.world.clock().now()).as_secs().unsigned_abs();
+        seconds(left - 1).await;
+        begin(&theatre);
+        seconds(u64::from(lifetime / 2 - 120)).await;
+        end(&theatre);
+        seconds(60).await;
+        assert_eq!(theatre.stage.says("flux-system", "RefreshFailing"), "", "recovered within a minute");
+    }
+    assert_eq!(theatre.expired_seconds("flux-system"), 0, "tokens that live {lifetime} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_promise_holds_for_entra_id_and_every_lifetime() {
+    for lifetime in [600, 3600, 4500, 5400, 86_400] {
+        let begin = |theatre: &Theatre| theatre.azure_fault("down", "oauth2/v2.0/token", answer(503));
+        let end = |theatre: &Theatre| theatre.stage.world.faults().clear_all();
+        outage_of_half_the_life_less_two_minutes(lifetime, begin, end).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_promise_holds_for_the_api_server_and_every_lifetime() {
+    for lifetime in [600, 3600, 4500, 5400, 86_400] {
+        let begin = |theatre: &Theatre| theatre.kube_fault("down", None, answer(503));
+        let end = |theatre: &Theatre| theatre.stage.kube.faults().clear_all();
+        outage_of_half_the_life_less_two_minutes(lifetime, begin, end).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_steady_refresh_is_two_writes_no_read_and_no_event() {
     let theatre = Theatre::with(&[3600]);
