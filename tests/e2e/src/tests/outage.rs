@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::audit;
 use crate::controller::BEARER_TOKEN;
 use crate::flux::{Flux, GIT_REPOSITORY, Retries};
+use crate::wait::wait_for;
 use crate::world::{READY, Run, World};
 
 pub(super) const NAME: &str = "outage";
@@ -48,6 +49,12 @@ async fn outlive(world: &World<'_>, flux: &Flux) -> anyhow::Result<()> {
     world.repository.commit("second").await?;
     world.wait_for_commit("second", READY).await?;
     world.azure().end_outage().await?;
+    wait_for("the refresh that was due meanwhile", RECOVERY, async || {
+        let mints = world.azure().seen().await?.mints();
+        ensure!(mints == 1, "{mints} tokens were made");
+        Ok(())
+    })
+    .await?;
     let (failures, seen) = (flux.failures()?, world.azure().seen().await?);
     world.story.tell(&format!("an outage of {} s, {} failed fetches", SHORT.as_secs(), failures.len()));
     ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
