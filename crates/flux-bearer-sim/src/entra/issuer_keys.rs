@@ -18,6 +18,8 @@ use crate::state::State;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes that a discovery document or a key set may have.
 const LARGEST: usize = 1 << 20;
+/// What is asked for. kube-apiserver answers 406 for its keys to whoever takes only `application/json`.
+const ACCEPT: &str = "application/json, application/jwk-set+json";
 /// Keys that Entra keeps of an issuer.
 const MOST_KEYS: usize = 100;
 
@@ -84,7 +86,7 @@ impl IssuerKeys {
 
 /// The body of a 200; `None` for everything else, and for an answer that takes too long.
 async fn get(client: &Service, url: &str) -> Option<bytes::Bytes> {
-    let request = Request::get(url).header(header::ACCEPT, "application/json").body(Body::empty()).ok()?;
+    let request = Request::get(url).header(header::ACCEPT, ACCEPT).body(Body::empty()).ok()?;
     let exchange = async {
         let response = client.clone().oneshot(request).await.ok()?;
         let ok = response.status().is_success();

@@ -1,0 +1,56 @@
+//! The repository that Flux pulls: a bare one, which the simulator serves as Azure DevOps, and a clone to commit from.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use tokio::process::Command;
+
+/// A bare repository, and a clone of it that pushes by path: as somebody else's laptop would over HTTPS.
+pub(crate) struct Repository {
+    clone: PathBuf,
+}
+
+impl Repository {
+    /// Makes both anew, without a commit.
+    pub(crate) async fn create(bare: &Path, clone: PathBuf) -> anyhow::Result<Self> {
+        for folder in [bare, &clone] {
+            if folder.exists() {
+                std::fs::remove_dir_all(folder).with_context(|| format!("can't remove {}", folder.display()))?;
+            }
+            std::fs::create_dir_all(folder)?;
+        }
+        let repository = Self { clone };
+        let bare = bare.to_str().context("the folder's name is no UTF-8")?;
+        repository.git(&["init", "--quiet", "--bare", "--initial-branch=main", bare]).await?;
+        repository.git(&["init", "--quiet", "--initial-branch=main"]).await?;
+        repository.git(&["remote", "add", "origin", bare]).await?;
+        Ok(repository)
+    }
+
+    /// The clone.
+    pub(crate) fn clone_folder(&self) -> &Path {
+        &self.clone
+    }
+
+    /// Commits a `ConfigMap` named `fleet` whose key `commit` has this value, and pushes it to main.
+    pub(crate) async fn commit(&self, value: &str) -> anyhow::Result<()> {
+        let manifest = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: fleet\n  namespace: flux-system\ndata:\n  commit: \"{value}\"\n"
+        );
+        std::fs::write(self.clone.join("fleet.yaml"), manifest)?;
+        self.git(&["add", "fleet.yaml"]).await?;
+        self.git(&["commit", "--quiet", "--message", value]).await?;
+        self.git(&["push", "--quiet", "origin", "main"]).await
+    }
+
+    async fn git(&self, words: &[&str]) -> anyhow::Result<()> {
+        let person = ["-c", "user.name=A person", "-c", "user.email=person@contoso.example"];
+        let mut git = Command::new("git");
+        git.current_dir(&self.clone).args(person).args(words);
+        let done = git.output().await.context("can't run git")?;
+        if !done.status.success() {
+            bail!("git {} failed: {}", words.join(" "), String::from_utf8_lossy(&done.stderr).trim());
+        }
+        Ok(())
+    }
+}

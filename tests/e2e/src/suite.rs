@@ -1,0 +1,69 @@
+//! Runs tests one after the other, and tells how they ended.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::time::{Instant, timeout};
+
+use crate::tests::{ALL, Test};
+use crate::world::Run;
+
+/// Time for one test: the longest waits for five lifetimes of 20 s.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Lines of each log that are shown after a failure.
+const TAIL: usize = 25;
+
+/// Runs every test whose name contains `name`; returns whether all passed. Then the folder of the run is removed.
+pub(crate) async fn run(run: &Run, name: &str) -> anyhow::Result<bool> {
+    let chosen: Vec<&Test> = ALL.iter().filter(|test| test.name.contains(name)).collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = ALL.iter().map(|test| test.name).collect();
+        bail!("no test's name contains {name:?}; there are {}", names.join(", "));
+    }
+    let mut passed = 0;
+    for test in &chosen {
+        passed += usize::from(one(run, test).await);
+    }
+    let failed = chosen.len() - passed;
+    if failed == 0 {
+        std::fs::remove_dir_all(&run.folder).with_context(|| format!("can't remove {}", run.folder.display()))?;
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0)
+}
+
+async fn one(run: &Run, test: &Test) -> bool {
+    let began = Instant::now();
+    let ended = timeout(LIMIT, (test.run)(run)).await;
+    let seconds = began.elapsed().as_secs_f64();
+    let error = match ended {
+        Ok(Ok(())) => {
+            println!("{seconds:7.1} s  {}: passed", test.name);
+            return true;
+        }
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(_) => format!("not done after {} s", LIMIT.as_secs()),
+    };
+    let folder = run.folder.join(test.name);
+    if let Err(error) = show_logs(&folder.join("logs")) {
+        println!("the logs can't be shown: {error:#}");
+    }
+    println!("{seconds:7.1} s  {}: FAILED: {error}\n           its files: {}", test.name, folder.display());
+    false
+}
+
+fn show_logs(logs: &Path) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(logs).with_context(|| format!("can't read {}", logs.display()))?;
+    let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
+    files.sort();
+    for file in files {
+        let text = std::fs::read_to_string(&file)?;
+        let lines: Vec<&str> = text.lines().collect();
+        println!("---- the end of {}", file.display());
+        lines.iter().skip(lines.len().saturating_sub(TAIL)).for_each(|line| println!("{line}"));
+    }
+    println!("----");
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! A controller that is killed and started again: what it knew is in the Secret, so it asks nobody for a token and writes
+//! nothing, until the next refresh is due.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::audit;
+use crate::controller::Controller;
+use crate::flux::Retries;
+use crate::wait::wait_for;
+use crate::world::{Run, World};
+
+pub(super) const NAME: &str = "restart";
+
+/// Seconds that a token lives: a restart takes a few of them, the refresh comes after 24 to 27.
+const LIFETIME: u32 = 60;
+
+/// Time until the refresh has certainly come.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// Time that a new process waits for the lease of one that was killed, made short.
+const LEASE: [&str; 3] =
+    ["--leader-election-lease-duration=5s", "--leader-election-renew-deadline=4s", "--leader-election-retry-period=1s"];
+
+pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
+    let world = World::start(run, NAME).await?;
+    world.repository.commit("first").await?;
+    let flux = world.start_flux(Retries::Quick).await?;
+    let first = world.start_controller(&LEASE).await?;
+    world.set_up_azure(LIFETIME).await?;
+    world.fill_secret().await?;
+    world.pull().await?;
+
+    let mark = audit::mark(&world.cluster.audit_log())?;
+    world.azure().forget().await?;
+    first.kill().await?;
+    world.story.tell("flux-bearer-controller is killed");
+    let second = world.start_controller(&LEASE).await?;
+    wait_until_it_has_looked(&second).await?;
+    let (mints, asked) = (world.azure().seen().await?.mints(), audit::since(&world.cluster.audit_log(), mark)?);
+    world.story.tell(&format!("the new process has looked: {mints} mints, {asked:?}"));
+    ensure!(mints == 0, "{mints} tokens were made for a restart");
+    ensure!(asked.writes() == 0, "{} writes for a restart", asked.writes());
+
+    wait_for("the refresh", REFRESH, async || {
+        let asked = audit::since(&world.cluster.audit_log(), mark)?;
+        ensure!(asked.secret_writes == 1, "{} writes of the Secret", asked.secret_writes);
+        Ok(())
+    })
+    .await?;
+    world.story.tell("the refresh came when it was due");
+    world.repository.commit("second").await?;
+    world.wait_for_commit("second", Duration::from_secs(15)).await?;
+    let seen = world.azure().seen().await?;
+    ensure!(seen.mints() == 1, "{} tokens were made for one refresh", seen.mints());
+    ensure!(seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
+    let failures = flux.failures()?;
+    ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
+    Ok(())
+}
+
+/// It reports on a BearerToken once there is nothing left to do about it; a process that does not lead yet reports none.
+async fn wait_until_it_has_looked(controller: &Controller) -> anyhow::Result<()> {
+    wait_for("the new process to report", Duration::from_secs(20), async || {
+        let line = controller.metric("flux_bearer_ready{").await?;
+        ensure!(line.ends_with(" 1"), "{line}");
+        Ok(())
+    })
+    .await
+}

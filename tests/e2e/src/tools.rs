@@ -1,0 +1,31 @@
+//! Where the programs of a run are. `tests/e2e/run` sets the variables.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// The programs, and Flux's resources.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Tools {
+    /// etcd
+    #[arg(long, env = "ETCD")]
+    pub(crate) etcd: PathBuf,
+    /// kube-apiserver
+    #[arg(long, env = "KUBE_APISERVER")]
+    pub(crate) kube_apiserver: PathBuf,
+    /// kubectl
+    #[arg(long, env = "KUBECTL")]
+    pub(crate) kubectl: PathBuf,
+    /// source-controller
+    #[arg(long, env = "SOURCE_CONTROLLER")]
+    pub(crate) source_controller: PathBuf,
+    /// kustomize-controller
+    #[arg(long, env = "KUSTOMIZE_CONTROLLER")]
+    pub(crate) kustomize_controller: PathBuf,
+    /// Folder of Flux's CRDs
+    #[arg(long, env = "FLUX_CRDS")]
+    pub(crate) flux_crds: PathBuf,
+    /// flux-bearer-controller
+    #[arg(long, env = "FLUX_BEARER_CONTROLLER")]
+    pub(crate) flux_bearer_controller: PathBuf,
+}

@@ -1,0 +1,125 @@
+//! Everything that a test runs in: the simulated Azure, a repository, a cluster, Flux and our controller.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde_json::Value;
+
+use crate::azure::Azure;
+use crate::cluster::Cluster;
+use crate::controller::{self, BEARER_TOKEN, Controller};
+use crate::flux::{self, Flux, GIT_REPOSITORY, KUSTOMIZATION, Retries};
+use crate::git::Repository;
+use crate::pki::Pki;
+use crate::story::Story;
+use crate::tools::Tools;
+use crate::wait::wait_for;
+
+/// What Azure knows before a test.
+const STATE: &str = include_str!("../state.yaml");
+
+/// Time for one object to become Ready: seconds on an idle machine.
+pub(crate) const READY: Duration = Duration::from_secs(60);
+
+/// What all worlds of a run share.
+pub(crate) struct Run {
+    /// The programs.
+    pub(crate) tools: Tools,
+    /// The folder of everything, in which the simulator was started.
+    pub(crate) folder: PathBuf,
+    /// The simulated Azure.
+    pub(crate) azure: Azure,
+    /// Certificates and keys: the simulator knows their place.
+    pub(crate) pki: Pki,
+}
+
+/// A world of its own: nothing of an earlier one is left in it. Dropped, its programs are killed.
+pub(crate) struct World<'a> {
+    run: &'a Run,
+    folder: PathBuf,
+    /// What is told of it.
+    pub(crate) story: Story,
+    /// The repository that Flux pulls.
+    pub(crate) repository: Repository,
+    /// The cluster.
+    pub(crate) cluster: Cluster,
+}
+
+impl<'a> World<'a> {
+    /// Starts an empty cluster beside an Azure that knows nobody, with all that an administrator installs.
+    pub(crate) async fn start(run: &'a Run, name: &'static str) -> anyhow::Result<Self> {
+        let (folder, story) = (run.folder.join(name), Story::begin(name));
+        std::fs::create_dir_all(&folder)?;
+        run.azure.reset(STATE).await?;
+        let repository = Repository::create(&run.folder.join("fleet.git"), folder.join("clone")).await?;
+        let cluster = Cluster::start(&run.tools, &run.pki, &folder).await?;
+        controller::install(&cluster).await?;
+        story.tell("etcd and kube-apiserver run, the controller's CRD and RBAC are applied");
+        Ok(Self { run, folder, story, repository, cluster })
+    }
+
+    /// The simulated Azure.
+    pub(crate) fn azure(&self) -> &Azure {
+        &self.run.azure
+    }
+
+    /// Starts Flux.
+    pub(crate) async fn start_flux(&self, retries: Retries) -> anyhow::Result<Flux> {
+        let flux = Flux::start(&self.run.tools, &self.cluster, &self.folder, retries).await?;
+        self.story.tell("source-controller and kustomize-controller run");
+        Ok(flux)
+    }
+
+    /// Starts our controller.
+    pub(crate) async fn start_controller(&self, flags: &[&str]) -> anyhow::Result<Controller> {
+        let controller = Controller::start(&self.run.tools, &self.cluster, &self.folder, flags).await?;
+        self.story.tell("flux-bearer-controller runs");
+        Ok(controller)
+    }
+
+    /// Makes the identity, lets it read the repository, and federates it with the controller's service account.
+    pub(crate) async fn set_up_azure(&self, lifetime: u32) -> anyhow::Result<()> {
+        self.azure().create_identity(lifetime).await?;
+        self.azure().grant_read().await?;
+        self.azure().federate().await?;
+        self.story.tell(&format!("Azure: identity, rights and federated credential; tokens live {lifetime} s"));
+        Ok(())
+    }
+
+    /// Applies the BearerToken and waits until it is Ready.
+    pub(crate) async fn fill_secret(&self) -> anyhow::Result<()> {
+        self.cluster.apply(controller::MANIFEST).await?;
+        self.cluster.wait_ready(BEARER_TOKEN, READY).await?;
+        self.story.tell("the BearerToken is Ready");
+        Ok(())
+    }
+
+    /// Applies GitRepository and Kustomization and waits until they are Ready.
+    pub(crate) async fn pull(&self) -> anyhow::Result<()> {
+        self.cluster.apply(flux::MANIFEST).await?;
+        self.cluster.wait_ready(GIT_REPOSITORY, READY).await?;
+        self.story.tell("the GitRepository is Ready");
+        self.cluster.wait_ready(KUSTOMIZATION, READY).await?;
+        self.story.tell("the Kustomization is Ready");
+        Ok(())
+    }
+
+    /// Fails if our controller has logged a token: all of them begin alike.
+    pub(crate) fn check_log(&self) -> anyhow::Result<()> {
+        let log = std::fs::read_to_string(self.folder.join("logs/flux-bearer-controller.log"))?;
+        ensure!(!log.contains("eyJ"), "the controller's log holds a token");
+        Ok(())
+    }
+
+    /// Waits until the commit with this value is in the cluster.
+    pub(crate) async fn wait_for_commit(&self, value: &str, limit: Duration) -> anyhow::Result<()> {
+        wait_for(&format!("commit {value} to reach the cluster"), limit, async || {
+            let map = self.cluster.get("/api/v1/namespaces/flux-system/configmaps/fleet").await?;
+            let found = map.pointer("/data/commit").and_then(Value::as_str).unwrap_or_default();
+            ensure!(found == value, "the ConfigMap is that of commit {found:?}");
+            Ok(())
+        })
+        .await
+    }
+}
