@@ -165,8 +165,12 @@ impl Index {
         let uid = seen.metadata.uid.unwrap_or_default();
         // An object of the same name that was made anew has nothing to do with the old one.
         let previous = self.entries.remove(key).filter(|entry| entry.uid == uid);
-        let named = spec.as_ref().ok().and_then(|spec| spec.secret.name.as_deref());
-        let secret: Arc<str> = named.unwrap_or(&key.name).into();
+        let secret = match (&spec, &previous) {
+            (Ok(spec), _) => spec.secret.name.as_deref().unwrap_or(&key.name).into(),
+            // A spec that can't be read any more must not end the renewal of the Secret that it named before.
+            (Err(_), Some(entry)) => Arc::clone(&entry.secret),
+            (Err(_), None) => Arc::clone(&key.name),
+        };
         let requested = seen.metadata.annotations.and_then(|mut all| all.remove(flux_bearer::flux::REQUESTED_AT));
         let request = request(requested, &status, previous.as_ref(), now);
         let mut woken = self.rename(key, previous.as_ref().map(|entry| &entry.secret), &secret);

@@ -60,9 +60,7 @@ pub fn init(encoding: Encoding, verbosity: Verbosity, clock: Clock) {
     // A second subscriber is refused: whoever came first keeps the lines.
     let set = match encoding {
         Encoding::Json => builder.event_format(FluxJson { clock }).try_init().is_ok(),
-        Encoding::Console => {
-            builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init().is_ok()
-        }
+        Encoding::Console => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init().is_ok(),
     };
     if !set {
         tracing::debug!("log lines are already written");

@@ -273,12 +273,12 @@ where
 
 /// What kind of error interrupted a watch; never its text, which may hold a reply.
 fn code(error: &watcher::Error) -> String {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
-        _ => return "ConnectionFailed".to_owned(),
+    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+    | watcher::Error::WatchFailed(kube::Error::Api(status))
+    | watcher::Error::WatchError(status)) = error
+    else {
+        return "ConnectionFailed".to_owned();
     };
     format!("HTTP {}", status.code)
 }
@@ -290,8 +290,7 @@ fn key(object: &impl ResourceExt) -> Key {
 /// A BearerToken as read from what the API server stores.
 fn seen(object: DynamicObject) -> Seen {
     let DynamicObject { metadata, mut data, .. } = object;
-    let mut part =
-        |name: &str| data.get_mut(name).map(serde_json::Value::take).unwrap_or_else(|| serde_json::json!({}));
+    let mut part = |name: &str| data.get_mut(name).map_or_else(|| serde_json::json!({}), serde_json::Value::take);
     let spec = Some(part("spec")).filter(has_objects).and_then(|spec| serde_json::from_value(spec).ok());
     let status: BearerTokenStatus = serde_json::from_value(part("status")).unwrap_or_default();
     let content = spec.map(|spec| (spec, status)).ok_or_else(unread);

@@ -17,6 +17,7 @@ fn identity(name: &str) -> Identity {
 }
 
 /// Everything that an observation borrows.
+#[allow(clippy::struct_excessive_bools, reason = "as many as an observation has")]
 struct Given {
     wanted: Result<Wanted, Failure>,
     held: Held,

@@ -45,11 +45,12 @@ fn a_message_has_an_end() {
 #[test]
 fn only_transitions_are_events() {
     type Conditions = &'static [(&'static str, &'static str, &'static str)];
+    type Told = &'static [(&'static str, bool)];
     let ready: Conditions = &[(READY, "True", "Succeeded")];
     let failing: Conditions = &[(READY, "True", "Succeeded"), (REFRESH_FAILING, "True", "EntraUnavailable")];
     let expired: Conditions = &[(READY, "False", "TokenExpired")];
     let stalled: Conditions = &[(READY, "False", "TenantRejected"), (STALLED, "True", "TenantRejected")];
-    let cases: &[(Conditions, Conditions, &[(&str, bool)])] = &[
+    let cases: &[(Conditions, Conditions, Told)] = &[
         (&[], &[(READY, "False", "Progressing")], &[]),
         (&[], ready, &[("Succeeded", false)]),
         (ready, ready, &[]),
