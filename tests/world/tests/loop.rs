@@ -51,9 +51,7 @@ async fn outage_of_half_the_life_less_two_minutes(lifetime: u32, begin: impl Fn(
     let _running = theatre.stage.start();
     for _ in 0..3 {
         seconds(5).await;
-        let due: jiff::Timestamp = theatre.record("flux-system")["refreshAt"].as_str().unwrap().parse().unwrap();
-        let left = due.duration_since(theatre.stage.world.clock().now()).as_secs().unsigned_abs();
-        seconds(left - 1).await;
+        seconds(theatre.seconds_to_refresh("flux-system") - 1).await;
         begin(&theatre);
         seconds(u64::from(lifetime / 2 - 120)).await;
         end(&theatre);

@@ -105,6 +105,12 @@ impl Theatre {
         serde_json::from_str(object["metadata"]["annotations"]["flux-bearer.dev/token"].as_str().unwrap()).unwrap()
     }
 
+    /// How many seconds are left until the token of a Secret is to be replaced.
+    pub(crate) fn seconds_to_refresh(&self, secret: &str) -> u64 {
+        let due: Timestamp = self.record(secret)["refreshAt"].as_str().unwrap().parse().unwrap();
+        due.duration_since(self.stage.world.clock().now()).as_secs().unsigned_abs()
+    }
+
     /// The status that Git gets with what the Secret holds.
     pub(crate) async fn clone(&self, secret: &str) -> u16 {
         let request =
