@@ -9,9 +9,12 @@ lines=$("$here/tools/build")
 eval "$lines"
 export ETCD KUBE_APISERVER KUBECTL SOURCE_CONTROLLER KUSTOMIZE_CONTROLLER FLUX_CRDS
 
-(cd "$here" && cargo build --quiet --profile "$profile" -p flux-bearer-controller -p flux-bearer-sim -p flux-bearer-e2e)
-# Cargo puts the profile `dev` into the folder `debug`.
-binaries=$(cd "$target/${profile/#dev/debug}" && pwd)
+if [ -z "${FLUX_BEARER_BINARIES:-}" ]; then
+  (cd "$here" && cargo build --quiet --profile "$profile" -p flux-bearer-controller -p flux-bearer-sim -p flux-bearer-e2e)
+  # Cargo puts the profile `dev` into the folder `debug`.
+  FLUX_BEARER_BINARIES=$target/${profile/#dev/debug}
+fi
+binaries=$(cd "$FLUX_BEARER_BINARIES" && pwd)
 export FLUX_BEARER_CONTROLLER=$binaries/flux-bearer-controller
 
 inside() { # ARGUMENT...
