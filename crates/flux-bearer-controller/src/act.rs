@@ -96,9 +96,16 @@ impl Loop {
     }
 
     fn decide(&self, key: &Key) -> Option<Decision> {
-        let index = lock(&self.index);
+        let mut index = lock(&self.index);
         let lives_on = identities(index.get(key)?);
-        self.mints.look(key, lives_on, |mints| decide_about(&index, mints, key, self.longest, self.clock.now()))
+        let now = self.clock.now();
+        let decision = self.mints.look(key, lives_on, |mints| decide_about(&index, mints, key, self.longest, now))?;
+        if matches!(decision.action, Action::Rest) {
+            // Nobody was there to be nudged: whoever fails later fails for another reason. Said in the moment of the
+            // decision, so that an occasion that comes a moment later is not lost.
+            index.get_mut(key)?.nudge = false;
+        }
+        Some(decision)
     }
 
     async fn act(self: &Arc<Self>, key: &Key, action: Action) {
@@ -266,8 +273,6 @@ impl Loop {
     async fn rest(&self, key: &Key, decision: Decision) -> Option<Instant> {
         let failed = self.report(key, &decision.report).await.is_err();
         let wake = decision.wake.map(|at| self.clock.instant(at));
-        // The occasion has passed: whoever fails later fails for another reason.
-        lock(&self.index).get_mut(key)?.nudge = false;
         let again = failed.then(|| Instant::now() + STATUS_AGAIN);
         [wake, again].into_iter().flatten().min()
     }

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> anyhow::Result<ExitCode> {
+    end_on_panic();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         bail!("another crypto library was installed first");
     }
@@ -50,6 +51,15 @@ async fn main() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// Lets a panic in any task end the process, to be started anew: half alive, it would look well while tokens die.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 async fn parts(args: &Args, clock: Clock, metrics: Metrics) -> anyhow::Result<Parts> {

@@ -195,15 +195,45 @@ async fn a_failing_git_repository_is_nudged_once_and_a_healthy_rotation_nudges_n
     theatre.stage.bearer_token("flux-system", &json!({}));
     let _running = theatre.stage.start();
     minutes(1).await;
-    let nudged = || {
-        theatre.stage.kube.get("GitRepository", "flux-system", "flux-system").unwrap()["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"].clone()
-    };
-    let first = nudged();
+    let first = theatre.nudged("flux-system");
     assert!(first.is_string());
     let ready = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "Succeeded", "message": ""}]});
     theatre.stage.kube.patch_status("GitRepository", "flux-system", "flux-system", ready);
     minutes(120).await;
-    assert_eq!(nudged(), first);
+    assert_eq!(theatre.nudged("flux-system"), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_git_repository_is_nudged_when_its_repository_becomes_accessible() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.forbid(0);
+    theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
+    let failing = json!({"conditions": [{"type": "Ready", "status": "False", "reason": "GitOperationFailed", "message": "repository not found: TF401019"}]});
+    theatre.stage.kube.patch_status("GitRepository", "flux-system", "flux-system", failing);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(2).await;
+    assert_eq!(theatre.stage.says("flux-system", "Ready"), "True Succeeded");
+    assert_eq!(theatre.stage.says("flux-system", "Accessible"), "False RepositoryNotFound");
+    let first = theatre.nudged("flux-system");
+    theatre.permit(0);
+    minutes(5).await;
+    assert_eq!(theatre.stage.says("flux-system", "Accessible"), "True RepositoriesOpen");
+    assert_ne!(theatre.nudged("flux-system"), first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repositories_that_do_not_answer_delay_no_refresh() {
+    let theatre = Theatre::with(&[600]);
+    theatre.azure_fault("hang", "info/refs", flux_bearer_sim::faults::Effect::Hang);
+    let many: Vec<String> = (0..60).map(|number| format!("{REPOSITORY}{number}")).collect();
+    for number in 0..20 {
+        theatre.stage.bearer_token(&format!("token-{number}"), &json!({"repositories": many}));
+    }
+    let _running = theatre.stage.start();
+    minutes(60).await;
+    let expired: u64 = (0..20).map(|number| theatre.expired_seconds(&format!("token-{number}"))).sum();
+    assert_eq!(expired, 0);
 }
 
 #[tokio::test(start_paused = true)]

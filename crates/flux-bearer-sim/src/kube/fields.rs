@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::object::Object;
+use super::shape::SERVERS;
 
 /// A set of paths into an object. A path may be in the set on its own, with paths below it, or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,23 +100,11 @@ impl FieldSet {
 
     /// Without what no manager ever owns: the type, and the metadata that the server keeps.
     pub(super) fn without_system_fields(mut self) -> Self {
-        const METADATA: [&str; 10] = [
-            "name",
-            "namespace",
-            "uid",
-            "resourceVersion",
-            "generation",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "selfLink",
-            "managedFields",
-        ];
         self.member = false;
         self.below.retain(|key, _| key != "apiVersion" && key != "kind");
         if let Some(metadata) = self.below.get_mut("metadata") {
             metadata.member = false;
-            metadata.below.retain(|key, _| !METADATA.contains(&key.as_str()));
+            metadata.below.retain(|key, _| !SERVERS.contains(&key.as_str()) && key != "managedFields");
         }
         self.pruned()
     }

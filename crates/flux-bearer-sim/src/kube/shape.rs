@@ -9,7 +9,7 @@ use super::secret;
 use super::write::{Part, Writer};
 
 /// The metadata that the server keeps, whatever a request sends.
-const SERVERS: [&str; 9] = [
+pub(super) const SERVERS: [&str; 9] = [
     "name",
     "namespace",
     "uid",

@@ -105,6 +105,12 @@ impl Theatre {
         serde_json::from_str(object["metadata"]["annotations"]["flux-bearer.dev/token"].as_str().unwrap()).unwrap()
     }
 
+    /// When a GitRepository was last asked to look at once.
+    pub(crate) fn nudged(&self, repository: &str) -> Value {
+        let object = self.stage.kube.get("GitRepository", NAMESPACE, repository).unwrap();
+        object["metadata"]["annotations"]["reconcile.fluxcd.io/requestedAt"].clone()
+    }
+
     /// How many seconds are left until the token of a Secret is to be replaced.
     pub(crate) fn seconds_to_refresh(&self, secret: &str) -> u64 {
         let due: Timestamp = self.record(secret)["refreshAt"].as_str().unwrap().parse().unwrap();
