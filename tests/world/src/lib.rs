@@ -1,7 +1,7 @@
-//! The controller in the simulated world, in process on one clock: what the simulation tests and the demo share.
+//! The controller in the simulated world, in process on one clock: what the simulation tests share.
 //!
 //! What may be in this crate: building a world, running the controller in it, and asking what became of it. It exists
-//! because rules, loop and world meet nowhere else.
+//! because rules, loop and world meet in no crate that is shipped.
 
 pub mod identities;
 pub mod stage;
