@@ -59,7 +59,7 @@ impl Flux {
         retries: Retries,
     ) -> anyhow::Result<Self> {
         for definition in definitions(&tools.flux_crds)? {
-            cluster.apply_crd(&std::fs::read_to_string(definition)?).await?;
+            cluster.apply_crd(&serde_saphyr::from_str(&std::fs::read_to_string(definition)?)?).await?;
         }
         let mut source = source_controller(tools, cluster, folder, retries)?;
         let mut kustomize = kustomize_controller(tools, cluster, folder)?;
