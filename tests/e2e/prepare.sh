@@ -10,31 +10,21 @@ eval "$lines"
 export ETCD KUBE_APISERVER KUBECTL KUBE_CONTROLLER_MANAGER SOURCE_CONTROLLER KUSTOMIZE_CONTROLLER FLUX_CRDS
 
 if [ -z "${FLUX_BEARER_BINARIES:-}" ]; then
-  (cd "$here" && cargo build --quiet --profile "$profile" -p flux-bearer-sim -p flux-bearer-e2e)
+  # Static, because the controller's image has no libraries; and for a target, or build scripts would be static as well.
+  triple=$(rustc --print host-tuple)
+  (cd "$here" && RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --profile "$profile" --target "$triple" \
+    -p flux-bearer-controller -p flux-bearer-sim -p flux-bearer-e2e)
   # Cargo puts the profile `dev` into the folder `debug`.
-  FLUX_BEARER_BINARIES=$target/${profile/#dev/debug}
+  FLUX_BEARER_BINARIES=$target/$triple/${profile/#dev/debug}
 fi
 binaries=$(cd "$FLUX_BEARER_BINARIES" && pwd)
-
-image() { # OUT: the root filesystem of the controller's image, its binary built with the profile
-  local triple
-  triple=$(rustc --print host-tuple)
-  (cd "$here" && RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --quiet --profile "$profile" --target "$triple" -p flux-bearer-controller)
-  FLUX_BEARER_CONTROLLER=$target/$triple/${profile/#dev/debug}/flux-bearer-controller "$here/../../deploy/image/rootfs" "$1"
-}
-
-if [ -z "${FLUX_BEARER_IMAGE:-}" ]; then
-  FLUX_BEARER_IMAGE=$target/e2e-image
-  rm -rf "$FLUX_BEARER_IMAGE"
-  image "$FLUX_BEARER_IMAGE"
-fi
-FLUX_BEARER_IMAGE=$(cd "$FLUX_BEARER_IMAGE" && pwd)
-export FLUX_BEARER_IMAGE FLUX_BEARER_INSTALL=$here/manifests/install
+export FLUX_BEARER_CONTROLLER=$binaries/flux-bearer-controller
+export FLUX_BEARER_INSTALL=$here/manifests/install
 
 inside() { # ARGUMENT...
   local folder
   folder=$(mktemp -d "${TMPDIR:-/tmp}/flux-bearer-e2e-XXXXXX")
+  "$here/../../deploy/image/rootfs" "$folder/image"
   # Paths in the state are relative to the folder in which the simulator starts.
   cd "$folder"
   # In place of this shell, so that a signal to it ends the world. flux-bearer-e2e removes the folder.

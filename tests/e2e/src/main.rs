@@ -45,7 +45,7 @@ struct Arguments {
     /// What clients trust inside
     #[arg(long, env = "SSL_CERT_FILE", hide = true)]
     trust: PathBuf,
-    /// Folder of the run, in which the simulator was started
+    /// Folder of the run, in which the simulator was started; with the root filesystem of the controller's image
     #[arg(long)]
     folder: PathBuf,
     #[command(subcommand)]
@@ -89,7 +89,7 @@ fn ended_by(signal: &str, number: u8) -> ExitCode {
 async fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { tools, admin, trust, folder, command } = arguments;
     let pki = Pki::create(&folder.join("pki"))?;
-    let image = Image::copy(&tools.image, folder.join("image"), &trust).await?;
+    let image = Image::at(folder.join("image"), trust.clone())?;
     let run = Run { tools, folder, azure: Azure::at(&admin), pki, image };
     match command {
         Command::Run { name } => {

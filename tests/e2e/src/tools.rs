@@ -28,9 +28,6 @@ pub(crate) struct Tools {
     /// Folder of Flux's CRDs
     #[arg(long, env = "FLUX_CRDS")]
     pub(crate) flux_crds: PathBuf,
-    /// Root filesystem of the controller's image
-    #[arg(long, env = "FLUX_BEARER_IMAGE")]
-    pub(crate) image: PathBuf,
     /// Folder with a kustomization of the shipped manifests, as a user would write it
     #[arg(long, env = "FLUX_BEARER_INSTALL")]
     pub(crate) install: PathBuf,

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use tokio::process::Command;
 
 /// The bundle of the image: the one place where a client in it finds whom to trust.
 const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -15,7 +14,7 @@ pub(super) const USER: i64 = 65_532;
 /// Files of the machine that a container has as well: names lead where they lead here.
 const FILES: [&str; 4] = ["/etc/hosts", "/etc/resolv.conf", "/dev/null", "/dev/urandom"];
 
-/// A copy of the image's root filesystem, in which places to mount at are made.
+/// The image's root filesystem.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     root: PathBuf,
@@ -31,14 +30,12 @@ pub(super) struct Mount {
 }
 
 impl Image {
-    /// Copies the root filesystem `from`. Its containers trust the certificates of `trust` instead of those of the image:
-    /// Azure's are not to be had here.
-    pub(crate) async fn copy(from: &Path, to: PathBuf, trust: &Path) -> anyhow::Result<Self> {
-        let bundle = from.join(BUNDLE.trim_start_matches('/'));
+    /// The image whose root filesystem is `root`: a copy, for places to mount at are made in it. Its containers trust the
+    /// certificates of `trust` instead of those of the image, for Azure's own can't be had here.
+    pub(crate) fn at(root: PathBuf, trust: PathBuf) -> anyhow::Result<Self> {
+        let bundle = root.join(BUNDLE.trim_start_matches('/'));
         ensure!(bundle.is_file(), "the image has no CA bundle: {} is missing", bundle.display());
-        let copied = Command::new("cp").arg("-a").arg(from).arg(&to).status().await.context("can't run cp")?;
-        ensure!(copied.success(), "can't copy the image {}", from.display());
-        Ok(Self { root: to, trust: trust.to_owned() })
+        Ok(Self { root, trust })
     }
 
     /// The folder that becomes a container's root.
