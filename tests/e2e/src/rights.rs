@@ -18,9 +18,9 @@ const ALLOWED: &[(&str, &str, &str, &str)] = &[
     ("list", "secrets", "*", "Rights: watched by name, drift shows at once"),
     ("watch", "secrets", "*", "Rights: watched by name, drift shows at once"),
     ("patch", "secrets", "*", "Writes: server-side apply, pinned; adoption's merge patch"),
-    ("create", "events", "", "Flux: events go to Kubernetes"),
+    ("create", "events", "*", "Flux: events go to Kubernetes"),
     ("get", "leases", LEASE, "Rights: replicas"),
-    ("create", "leases", "", "Rights: replicas"),
+    ("create", "leases", LEASE, "Rights: replicas"),
     ("update", "leases", LEASE, "Rights: replicas"),
     ("get", "customresourcedefinitions", "bearertokens.flux-bearer.dev", "Bad input: found at the start"),
     ("get", "validatingadmissionpolicies", "flux-bearer-*", "Bad input: found at the start"),
@@ -102,7 +102,7 @@ impl Use {
 fn shown(resource: &str, name: &str) -> String {
     match (resource, name) {
         (_, "") => String::new(),
-        ("secrets" | "bearertokens" | "gitrepositories", _) => "*".to_owned(),
+        ("secrets" | "bearertokens" | "gitrepositories" | "events", _) => "*".to_owned(),
         (_, name) if name.starts_with("flux-bearer-") && resource.starts_with("validating") => {
             "flux-bearer-*".to_owned()
         }
