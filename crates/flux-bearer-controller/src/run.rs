@@ -123,7 +123,7 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
 }
 
 fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership) -> Arc<Loop> {
-    let kubernetes = Kubernetes::new(parts.client.clone());
+    let kubernetes = Kubernetes::new(parts.client.clone(), &settings.pod.namespace, leadership.clone());
     let credentials = Credentials { assertion: parts.assertion.clone(), kubernetes: kubernetes.clone() };
     let queue = Arc::new(Queue::default());
     let woken = Arc::clone(&queue);
