@@ -12,6 +12,7 @@ mod http_client;
 mod kubelet;
 mod pki;
 mod process;
+mod rights;
 mod story;
 mod suite;
 mod tests;
