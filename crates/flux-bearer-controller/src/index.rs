@@ -3,17 +3,17 @@
 //! It is no cache of objects. An entry keeps what the decision looks at and drops the rest, which is what keeps ten thousand
 //! of them in a few megabytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use flux_bearer::decide::{Probe, Request, Wanted};
+use flux_bearer::decide::{CORRECTIONS, Correction, Probe, Request, Wanted};
 use flux_bearer::failure::{Class, Failure};
 use flux_bearer::flux::is_authentication_failure;
 use flux_bearer::identity::{Identity, Pod};
 use flux_bearer::repository::Repository;
 use flux_bearer::resource::{BearerTokenSpec, BearerTokenStatus, Format};
 use flux_bearer::schedule::Failing;
-use flux_bearer::secret::Held;
+use flux_bearer::secret::{Held, Record, mortal, orphans};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -54,6 +54,8 @@ pub struct Entry {
     pub request: Option<Request>,
     /// What the Secret's metadata says, or said when it was last seen.
     pub held: Held,
+    /// What the Secret that was named before remembered, until this one is filled.
+    pub former: Option<Box<Record>>,
     /// Whether the Secret has to be looked at again: a write failed, or it may have changed unseen.
     pub unsure: bool,
     /// What the repositories said: to the token in the Secret, and to that of a new identity.
@@ -62,8 +64,8 @@ pub struct Entry {
     pub probing: bool,
     /// A run of failed writes.
     pub writing: Option<Failing>,
-    /// When somebody else's change was last taken back.
-    pub corrected_at: Option<Timestamp>,
+    /// The latest changes of somebody else that were taken back, oldest first.
+    pub corrections: Vec<Correction>,
     /// Whether failing GitRepositories deserve a nudge.
     pub nudge: bool,
 }
@@ -123,12 +125,15 @@ pub struct Index {
     secrets: HashMap<Key, Vec<Key>>,
     /// The GitRepositories of a namespace, by name.
     sources: HashMap<Arc<str>, BTreeMap<Arc<str>, Source>>,
+    /// The Secrets that are not to outlast a BearerToken which is gone or names another one, by that BearerToken.
+    orphans: HashMap<Key, BTreeSet<Arc<str>>>,
 }
 
 impl Index {
     /// Knows nothing yet.
     pub fn new(pod: Pod) -> Self {
-        Self { pod, entries: HashMap::new(), secrets: HashMap::new(), sources: HashMap::new() }
+        let (entries, secrets, sources, orphans) = Default::default();
+        Self { pod, entries, secrets, sources, orphans }
     }
 
     /// What the controller's own pod brings along.
@@ -176,7 +181,12 @@ impl Index {
         let mut woken = self.rename(key, previous.as_ref().map(|entry| &entry.secret), &secret);
         let same_secret = previous.as_ref().is_some_and(|entry| entry.secret == secret);
         let entry = previous.unwrap_or_else(|| Entry::new(uid));
+        if !same_secret {
+            self.orphan(key, &entry);
+        }
+        let former = entry.former.filter(|_| same_secret).or_else(|| entry.held.record().cloned().map(Box::new));
         let entry = Entry {
+            former,
             generation: seen.metadata.generation.unwrap_or_default(),
             created: seen.metadata.creation_timestamp.map_or(now, |time| time.0),
             wanted: Err(unread()),
@@ -196,25 +206,58 @@ impl Index {
     /// Forgets a BearerToken; returns the keys that have to be looked at because of it.
     pub fn bearer_token_gone(&mut self, key: &Key) -> Vec<Key> {
         let Some(entry) = self.entries.remove(key) else { return Vec::new() };
+        self.orphan(key, &entry);
         let secret = Key { namespace: Arc::clone(&key.namespace), name: entry.secret };
         let Some(keys) = self.secrets.get_mut(&secret) else { return Vec::new() };
         keys.retain(|other| other != key);
-        let others = keys.clone();
-        if others.is_empty() {
+        let mut woken = keys.clone();
+        if woken.is_empty() {
             self.secrets.remove(&secret);
         }
         // Whoever was refused because of it may have the Secret now.
-        for other in &others {
+        for other in &woken {
             if let Some(entry) = self.entries.get_mut(other) {
                 entry.held = Held::Unknown;
             }
         }
-        others
+        woken.extend(self.orphans.contains_key(key).then(|| key.clone()));
+        woken
+    }
+
+    /// Notes that the Secret which `entry` kept is not to outlast it, where that was said.
+    fn orphan(&mut self, key: &Key, entry: &Entry) {
+        if entry.held.record().is_some_and(|record| orphans(record, &key.name)) {
+            self.orphans.entry(key.clone()).or_default().insert(Arc::clone(&entry.secret));
+        }
+    }
+
+    /// The Secrets that are not to outlast `key`: all of them once it is gone; while it lives, and names another one that
+    /// is filled, those that no GitRepository uses any more.
+    pub fn take_orphans(&mut self, key: &Key) -> Vec<Key> {
+        let Some(names) = self.orphans.remove(key) else { return Vec::new() };
+        let used = |name: &Arc<str>| {
+            let sources = self.sources.get(&key.namespace).into_iter().flatten();
+            sources.into_iter().any(|(_, source)| source.secret == *name)
+        };
+        let (now, later): (BTreeSet<_>, BTreeSet<_>) = match self.entries.get(key) {
+            None => (names, BTreeSet::new()),
+            Some(entry) if entry.held.record().is_none() => (BTreeSet::new(), names),
+            Some(entry) => names.into_iter().filter(|name| *name != entry.secret).partition(|name| !used(name)),
+        };
+        if !later.is_empty() {
+            self.orphans.insert(key.clone(), later);
+        }
+        now.into_iter().map(|name| Key { namespace: Arc::clone(&key.namespace), name }).collect()
+    }
+
+    /// Puts back what [`Self::take_orphans`] took, to be tried again.
+    pub fn keep_orphan(&mut self, key: &Key, secret: &Key) {
+        self.orphans.entry(key.clone()).or_default().insert(Arc::clone(&secret.name));
     }
 
     /// Takes in what a Secret's metadata says (`None`: it doesn't exist); returns the keys it concerns.
     pub fn secret(&mut self, secret: &Key, metadata: Option<&ObjectMeta>) -> Vec<Key> {
-        let Some(keys) = self.secrets.get(secret).cloned() else { return Vec::new() };
+        let Some(keys) = self.secrets.get(secret).cloned() else { return self.unkept(secret, metadata) };
         for key in &keys {
             let lives = |name: &str| self.entries.contains_key(&Key::new(&secret.namespace, name));
             let held = Held::read(metadata, &key.name, lives);
@@ -223,6 +266,14 @@ impl Index {
             }
         }
         keys
+    }
+
+    /// A Secret that no BearerToken names: from before the controller's start, perhaps, and not to outlast one that is gone.
+    fn unkept(&mut self, secret: &Key, metadata: Option<&ObjectMeta>) -> Vec<Key> {
+        let Some(name) = metadata.and_then(mortal) else { return Vec::new() };
+        let key = Key::new(&secret.namespace, &name);
+        self.keep_orphan(&key, secret);
+        vec![key]
     }
 
     /// After a complete list of our Secrets: what is held to be ours and was not listed has to be looked at again.
@@ -307,7 +358,8 @@ impl Index {
         }
         repositories.sort();
         repositories.dedup();
-        Ok(Wanted { identity, formats, repositories, unsafe_repository })
+        let (adopt, deletion_policy) = (spec.secret.adopt, spec.secret.deletion_policy);
+        Ok(Wanted { identity, formats, repositories, unsafe_repository, adopt, deletion_policy })
     }
 
     /// Notes that `key` names another Secret now; returns the keys that concerns.
@@ -343,11 +395,12 @@ impl Entry {
             status: Box::default(),
             request: None,
             held: Held::Unknown,
+            former: None,
             unsure: false,
             probes: Vec::new(),
             probing: false,
             writing: None,
-            corrected_at: None,
+            corrections: Vec::new(),
             nudge: false,
         }
     }
@@ -360,6 +413,14 @@ impl Entry {
         }
         self.held = held;
         self.unsure = false;
+        self.former.take_if(|_| self.held.record().is_some());
+    }
+
+    /// Notes that a change of somebody else was taken back.
+    pub fn corrected(&mut self, who: String, at: Timestamp) {
+        self.corrections.push(Correction { at, who });
+        let excess = self.corrections.len().saturating_sub(CORRECTIONS);
+        self.corrections.drain(..excess);
     }
 }
 

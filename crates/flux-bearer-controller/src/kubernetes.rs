@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flux_bearer::failure::{Failure, Unreachable, kubernetes};
 use flux_bearer::resource::BearerTokenStatus;
+use flux_bearer::secret::{Version, farewell, field_manager};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -83,20 +84,78 @@ impl Kubernetes {
         }
     }
 
-    /// Applies a Secret; returns its new metadata.
+    /// Applies a Secret; returns its new metadata, and whether this has made it.
     pub async fn apply_secret(
         &self,
         secret: &Key,
         manager: &str,
         force: bool,
         manifest: &SecretString,
-    ) -> Result<ObjectMeta, Failure> {
+    ) -> Result<(ObjectMeta, bool), Failure> {
         let path = format!("{}?fieldManager={}&force={force}", path(secret, "secrets"), manager.replace('/', "%2F"));
         let body = manifest.expose_secret().as_bytes().to_vec();
         let answer = self.send(request(Method::PATCH, &path, METADATA_ONLY, APPLY, body)).await?;
         match answer.status {
-            200 | 201 => metadata(&answer),
+            status @ (200 | 201) => Ok((metadata(&answer)?, status == 201)),
             _ => Err(answer.failure(&secret.name)),
+        }
+    }
+
+    /// Asks whether a Secret could be changed by this merge patch, and changes nothing.
+    pub async fn try_secret(&self, secret: &Key, patch: &Value) -> Result<(), Failure> {
+        let path = format!("{}?dryRun=All", path(secret, "secrets"));
+        self.merge(&path, patch, &secret.name).await.map(drop)
+    }
+
+    /// Changes a Secret by a merge patch; returns its new metadata.
+    pub async fn patch_secret(&self, secret: &Key, manager: &str, patch: &Value) -> Result<ObjectMeta, Failure> {
+        let path = format!("{}?fieldManager={}", path(secret, "secrets"), manager.replace('/', "%2F"));
+        self.merge(&path, patch, &secret.name).await
+    }
+
+    async fn merge(&self, path: &str, patch: &Value, name: &str) -> Result<ObjectMeta, Failure> {
+        let body = patch.to_string().into_bytes();
+        let answer = self.send(request(Method::PATCH, path, METADATA_ONLY, MERGE, body)).await?;
+        match answer.status {
+            200 => metadata(&answer),
+            _ => Err(answer.failure(name)),
+        }
+    }
+
+    /// Gives up all that only the BearerToken `owner` owns of a Secret.
+    pub async fn give_up_secret(&self, secret: &Key, owner: &str, version: &Version) -> Result<(), Failure> {
+        let body = SecretString::from(farewell(&secret.namespace, &secret.name, version));
+        self.apply_secret(secret, &field_manager(owner), false, &body).await.map(drop)
+    }
+
+    /// Deletes a Secret, if it still is what was looked at.
+    pub async fn delete_secret(&self, secret: &Key, version: &Version) -> Result<(), Failure> {
+        let body = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": version.uid, "resourceVersion": version.resource_version},
+        });
+        let body = body.to_string().into_bytes();
+        let request = request(Method::DELETE, &path(secret, "secrets"), METADATA_ONLY, "application/json", body);
+        let answer = self.send(request).await?;
+        match answer.status {
+            200 | 202 | 404 => Ok(()),
+            _ => Err(answer.failure(&secret.name)),
+        }
+    }
+
+    /// The name of the Secret that a BearerToken keeps; `None` when there is no such BearerToken.
+    pub async fn secret_named_by(&self, key: &Key) -> Result<Option<String>, Failure> {
+        let path = format!("/apis/flux-bearer.dev/v1alpha1/namespaces/{}/bearertokens/{}", key.namespace, key.name);
+        let answer = self.send(request(Method::GET, &path, "application/json", "", Vec::new())).await?;
+        match answer.status {
+            404 => Ok(None),
+            200 => {
+                let object: Value = parse(&answer)?;
+                let named = object.pointer("/spec/secret/name").and_then(Value::as_str);
+                Ok(Some(named.unwrap_or(&key.name).to_owned()))
+            }
+            _ => Err(answer.failure(&key.name)),
         }
     }
 
@@ -124,7 +183,7 @@ impl Kubernetes {
         );
         let body = json!({"metadata": {"annotations": {flux_bearer::flux::REQUESTED_AT: at}}});
         let body = body.to_string().into_bytes();
-        self.write(request(Method::PATCH, &path, METADATA_ONLY, "application/merge-patch+json", body)).await
+        self.write(request(Method::PATCH, &path, METADATA_ONLY, MERGE, body)).await
     }
 
     /// Creates an Event.
@@ -185,6 +244,7 @@ impl Kubernetes {
 }
 
 const APPLY: &str = "application/apply-patch+yaml";
+const MERGE: &str = "application/merge-patch+json";
 
 impl Answer {
     /// The failure of a write of Secret `name`, from codes alone.

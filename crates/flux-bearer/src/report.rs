@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::decide::{Observed, Probe};
+use crate::decide::{CONTESTED, Observed, Probe, Write};
 use crate::failure::Failure;
 use crate::resource::{BearerTokenStatus, StatusIdentity};
 use crate::schedule::{Failing, is_usable};
@@ -75,7 +75,9 @@ impl Report {
     pub fn of(standing: &Standing<'_>) -> Self {
         let observed = standing.observed;
         let record = observed.held.record().filter(|_| observed.rival.is_none());
-        let usable = record.filter(|record| is_usable(record.expires_at, standing.now));
+        // A Secret that two fight for can't be relied on, whosever token is in it at this moment.
+        let contest = standing.keep.filter(|failing| failing.failure.reason == CONTESTED);
+        let usable = record.filter(|record| contest.is_none() && is_usable(record.expires_at, standing.now));
         let mut report = Self {
             expires_at: record.map(|record| record.expires_at),
             refresh_at: record.filter(|_| !observed.suspend).map(|record| record.refresh_at),
@@ -192,6 +194,20 @@ pub fn events(before: &BearerTokenStatus, after: &BearerTokenStatus) -> Vec<Even
     events
 }
 
+/// The event that a write is worth by itself: one that took something from somebody.
+pub fn of_write(secret: &str, write: &Write) -> Option<Event> {
+    let event = |warning, reason: &str, message| Some(Event { warning, reason: reason.to_owned(), message });
+    match &write.corrects {
+        Some(who) => {
+            event(true, "SecretCorrected", format!("{who} had changed Secret {secret}; the token was put back"))
+        }
+        None if write.adopts => {
+            event(false, "SecretAdopted", format!("Secret {secret} was taken over: its token opens every repository"))
+        }
+        None => None,
+    }
+}
+
 fn is_ready(status: &BearerTokenStatus) -> bool {
     status.conditions.iter().any(|condition| condition.type_ == READY && condition.status == "True")
 }
@@ -206,6 +222,7 @@ fn ready(standing: &Standing<'_>, record: Option<&Record>, usable: Option<&Recor
         (Some(record), ..) => {
             Say { reason: "Succeeded", message: format!("Secret {secret} holds a token of {}", record.identity) }
         }
+        (None, Some(_), Some(contest)) if contest.failure.reason == CONTESTED => from_failure(&contest.failure),
         (None, Some(_), failing) => {
             let why = failing.map(|failing| format!(": {}", failing.failure)).unwrap_or_default();
             Say { reason: "TokenExpired", message: format!("the token in Secret {secret} has expired{why}") }

@@ -24,12 +24,13 @@ pub fn from_answer(status: u16, reason: &str, fields: &[&str], name: &str, retry
             "the namespace doesn't exist any more",
             "Delete the BearerToken, or make the namespace again",
         ),
-        (422, _) if fields.contains(&"type") => Failure::new(
-            "SecretWrongType",
+        // A Secret of type kubernetes.io/basic-auth can't lose its user name and password.
+        (422, _) if fields.iter().any(|field| field.starts_with("data[")) => Failure::new(
+            "SecretNeedsBasic",
             Permanent,
             code,
-            format!("Secret {name} is of another type than Opaque, which can't be changed"),
-            format!("kubectl delete secret {name}, and it is made anew at once"),
+            format!("Secret {name} is of a type that needs the keys username and password; it was not touched"),
+            "Set spec.secret.formats: [Basic], which writes them",
         ),
         (422, _) if fields.contains(&"data") || fields.contains(&"immutable") => Failure::new(
             "SecretImmutable",
@@ -38,8 +39,8 @@ pub fn from_answer(status: u16, reason: &str, fields: &[&str], name: &str, retry
             format!("Secret {name} is immutable"),
             format!("kubectl delete secret {name}, and it is made anew at once"),
         ),
-        // Another object of the same name has come between: the write is pinned to the uid of the old one.
-        (422, _) if fields.contains(&"metadata.uid") => busy(code),
+        // Another object of the same name has come between: the write is pinned to the uid of the old one, or was to make it.
+        (422, _) if fields.contains(&"metadata.uid") || fields.contains(&"type") => busy(code),
         (409 | 429 | 408 | 500.., _) => busy(code),
         _ => Failure::new(
             "WriteRejected",
@@ -66,10 +67,11 @@ mod tests {
         let cases: &[(u16, &str, &[&str], &str)] = &[
             (403, "Forbidden", &[], "Forbidden"),
             (404, "NotFound", &[], "NamespaceGone"),
-            (422, "Invalid", &["type"], "SecretWrongType"),
+            (422, "Invalid", &["data[username]", "data[password]"], "SecretNeedsBasic"),
             (422, "Invalid", &["data"], "SecretImmutable"),
             (422, "Invalid", &["metadata.annotations"], "WriteRejected"),
             (422, "Invalid", &["metadata.uid"], "KubernetesUnavailable"),
+            (422, "Invalid", &["type"], "KubernetesUnavailable"),
             (400, "BadRequest", &[], "WriteRejected"),
             (409, "Conflict", &[], "KubernetesUnavailable"),
             (500, "InternalError", &[], "KubernetesUnavailable"),
