@@ -431,7 +431,7 @@ pub fn unread() -> Failure {
         Class::Permanent,
         "InvalidSpec",
         "the BearerToken can't be read; it was written for another version of its definition",
-        "kubectl explain bearertoken.spec, and apply deploy/crd.yaml of the controller's version",
+        "kubectl explain bearertoken.spec, and apply deploy/crd/bearertokens.yaml of the controller's version",
     )
 }
 

@@ -1,4 +1,4 @@
-//! Prints the CustomResourceDefinition: `cargo run -p flux-bearer --example crd > deploy/crd.yaml`.
+//! Prints the CustomResourceDefinition: `cargo run -p flux-bearer --example crd > deploy/crd/bearertokens.yaml`.
 
 use std::error::Error;
 use std::io::{Write, stdout};

@@ -220,7 +220,7 @@ pub struct StatusIdentity {
     pub object_id: Option<String>,
 }
 
-/// The CustomResourceDefinition, as `deploy/crd.yaml` ships it.
+/// The CustomResourceDefinition, as `deploy/crd/bearertokens.yaml` ships it.
 ///
 /// The status starts as `observedGeneration: -1`, so that kstatus calls a BearerToken nobody has looked at in progress.
 pub fn definition() -> CustomResourceDefinition {

@@ -76,11 +76,11 @@ fn no_reference_can_cross_a_namespace() {
 
 #[test]
 fn the_shipped_definition_is_fresh() {
-    let shipped = include_str!("../../../deploy/crd.yaml");
+    let shipped = include_str!("../../../deploy/crd/bearertokens.yaml");
     let shipped: Value = serde_saphyr::from_str(shipped).unwrap();
     assert_eq!(
         shipped,
         serde_json::to_value(definition()).unwrap(),
-        "run: cargo run -p flux-bearer --example crd > deploy/crd.yaml"
+        "run: cargo run -p flux-bearer --example crd > deploy/crd/bearertokens.yaml"
     );
 }

@@ -28,7 +28,7 @@ pub(crate) const BEARER_TOKEN: &str = "/apis/flux-bearer.dev/v1alpha1/namespaces
 pub(crate) const MANIFEST: &str = include_str!("../manifests/bearertoken.yaml");
 
 const INSTALL: &str = include_str!("../manifests/controller.yaml");
-const DEFINITION: &str = include_str!("../../../deploy/crd.yaml");
+const DEFINITION: &str = include_str!("../../../deploy/crd/bearertokens.yaml");
 const SERVICE_ACCOUNT: &str = "flux-bearer-controller";
 const HEALTH: &str = "127.0.0.1:19442";
 const METRICS: &str = "127.0.0.1:19443";

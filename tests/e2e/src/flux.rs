@@ -58,9 +58,7 @@ impl Flux {
         folder: &Path,
         retries: Retries,
     ) -> anyhow::Result<Self> {
-        for definition in definitions(&tools.flux_crds)? {
-            cluster.apply_crd(&std::fs::read_to_string(definition)?).await?;
-        }
+        define(tools, cluster).await?;
         let mut source = source_controller(tools, cluster, folder, retries)?;
         let mut kustomize = kustomize_controller(tools, cluster, folder)?;
         source.ready(async || http_client::get("http://127.0.0.1:19440/readyz").await.map(drop)).await?;
@@ -73,6 +71,14 @@ impl Flux {
         let log = std::fs::read_to_string(self.source.log())?;
         Ok(log.lines().filter(|line| is_error(line)).map(str::to_owned).collect())
     }
+}
+
+/// Applies Flux's resources.
+pub(crate) async fn define(tools: &Tools, cluster: &Cluster) -> anyhow::Result<()> {
+    for definition in definitions(&tools.flux_crds)? {
+        cluster.apply_crd(&std::fs::read_to_string(definition)?).await?;
+    }
+    Ok(())
 }
 
 fn is_error(line: &str) -> bool {

@@ -6,6 +6,7 @@ mod from_nothing;
 mod kube_cases;
 mod outage;
 mod restart;
+mod rights;
 
 use futures::future::{FutureExt, LocalBoxFuture};
 
@@ -26,5 +27,6 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: outage::NAME, run: |run| outage::run(run).boxed_local() },
     Test { name: restart::NAME, run: |run| restart::run(run).boxed_local() },
     Test { name: kube_cases::NAME, run: |run| kube_cases::run(run).boxed_local() },
+    Test { name: rights::NAME, run: |run| rights::run(run).boxed_local() },
     Test { name: crd::NAME, run: |run| crd::run(run).boxed_local() },
 ];

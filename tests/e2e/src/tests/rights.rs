@@ -1,0 +1,148 @@
+//! What the controller's account may do: every verb on every kind, what that means in real requests, and the policies.
+
+mod account;
+mod matrix;
+mod policies;
+mod requests;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use http::Request;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use self::account::Account;
+use self::matrix::{Grant, Kind, User, may};
+use crate::cluster::NAMESPACE;
+use crate::flux;
+use crate::wait::wait_for;
+use crate::world::{Run, World};
+
+pub(super) const NAME: &str = "rights";
+
+/// A namespace in which the controller has no Role.
+const TENANT: &str = "tenant";
+
+/// Time for a right or a policy to take effect. The API server looks for new kinds of parameters twice a minute.
+const EFFECT: Duration = Duration::from_secs(60);
+
+const BEARER_TOKENS: &str = "flux-bearer.dev/bearertokens";
+const LEASES: &str = "coordination.k8s.io/leases";
+const POLICIES: &[&str] =
+    &["flux-bearer-gitrepository-metadata", "flux-bearer-gitrepository-host", "flux-bearer-tokenrequest-audience"];
+
+pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
+    let world = World::start(run, NAME).await?;
+    flux::define(&run.tools, &world.cluster).await?;
+    world.cluster.apply(&rendered(run, "../../deploy/base").await?).await?;
+    let tenant = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TENANT}});
+    world.cluster.apply(&tenant.to_string()).await?;
+    let account = Account::sign_in(&world.cluster).await?;
+
+    let kinds = matrix::kinds(&world.cluster.client()).await?;
+    check(&world, "deploy/base", &User::controller(), &kinds, &base()).await?;
+    requests::check(&world, &account).await?;
+    components(run, &world, &kinds).await?;
+    people(&world, &kinds).await?;
+    policies::check(&world, &account).await
+}
+
+/// What ClusterRole `flux-bearer-controller` grants.
+fn cluster_role() -> Vec<Grant> {
+    vec![
+        may("get list watch", BEARER_TOKENS),
+        may("patch", "flux-bearer.dev/bearertokens/status"),
+        may("list watch patch", "source.toolkit.fluxcd.io/gitrepositories"),
+        may("create", "events"),
+    ]
+}
+
+/// What `deploy/base` grants besides, and what every account may.
+fn others() -> Vec<Grant> {
+    vec![
+        may("get list watch create patch", "secrets").within(NAMESPACE).named(&["flux-system"]),
+        may("create", LEASES).within(NAMESPACE),
+        may("get update", LEASES).within(NAMESPACE).named(&["flux-bearer-controller-leader-election"]),
+        may("get", "apiextensions.k8s.io/customresourcedefinitions").named(&["bearertokens.flux-bearer.dev"]),
+        may("get", "admissionregistration.k8s.io/validatingadmissionpolicies").named(POLICIES),
+        may("get", "admissionregistration.k8s.io/validatingadmissionpolicybindings").named(POLICIES),
+        // Who am I, and what may I?
+        may("create", "authentication.k8s.io/selfsubjectreviews"),
+        may("create", "authorization.k8s.io/selfsubjectaccessreviews"),
+        may("create", "authorization.k8s.io/selfsubjectrulesreviews"),
+    ]
+}
+
+fn base() -> Vec<Grant> {
+    [cluster_role(), others()].concat()
+}
+
+/// Each component alone, over the base.
+async fn components(run: &Run, world: &World<'_>, kinds: &[Kind]) -> anyhow::Result<()> {
+    const OF_CLUSTER: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    const OF_NAMESPACE: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/flux-system/rolebindings";
+
+    let apply = async |name: &str, flag: &str, grants: Vec<Grant>| {
+        let manifests = rendered(run, &format!("manifests/components/{name}")).await?;
+        ensure!(manifests.contains(flag), "component {name} does not set {flag}");
+        world.cluster.apply(&manifests).await?;
+        check(world, &format!("component {name}"), &User::controller(), kinds, &grants).await
+    };
+    let credential = may("get", "secrets").within(NAMESPACE).named(&["flux-bearer-credentials"]);
+    apply("credential-secrets", "", [base(), vec![credential]].concat()).await?;
+    remove(world, &format!("{OF_NAMESPACE}/flux-bearer-controller-credentials")).await?;
+
+    let any = may("get list watch create patch", "secrets");
+    apply("open", "--watch-secrets=labelled", [base(), vec![any]].concat()).await?;
+    remove(world, &format!("{OF_CLUSTER}/flux-bearer-controller-open")).await?;
+
+    // kubectl takes nothing away that a new version of the manifests no longer has.
+    remove(world, &format!("{OF_CLUSTER}/flux-bearer-controller")).await?;
+    let narrowed: Vec<Grant> = cluster_role().into_iter().map(|grant| grant.within(NAMESPACE)).collect();
+    apply("one-namespace", "--watch-all-namespaces=false", [narrowed, others()].concat()).await
+}
+
+/// What Kubernetes' own roles for people get in their namespace.
+async fn people(world: &World<'_>, kinds: &[Kind]) -> anyhow::Result<()> {
+    let ours: Vec<Kind> = kinds.iter().filter(|kind| kind.is_ours()).cloned().collect();
+    let read = may("get list watch", BEARER_TOKENS).within(TENANT);
+    let write = may("create delete deletecollection patch update", BEARER_TOKENS).within(TENANT);
+    for (role, grants) in [("view", vec![read]), ("edit", vec![read, write]), ("admin", vec![read, write])] {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": role, "namespace": TENANT},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": role}],
+        });
+        world.cluster.apply(&binding.to_string()).await?;
+        check(world, &format!("role {role} and our kind"), &User::person(role), &ours, &grants).await?;
+    }
+    Ok(())
+}
+
+/// Waits until `user` may do with `kinds` what `grants` say, and nothing else.
+async fn check(world: &World<'_>, what: &str, user: &User, kinds: &[Kind], grants: &[Grant]) -> anyhow::Result<()> {
+    let client = world.cluster.client();
+    let look = async || matrix::ask(&client, user, kinds, grants).await;
+    let asked = wait_for(&format!("the rights of {what}"), EFFECT, look).await?;
+    world.story.tell(&format!("{what}: {} questions, {} times yes, as written", asked.questions, asked.allowed));
+    Ok(())
+}
+
+/// A kustomization, rendered.
+async fn rendered(run: &Run, folder: &str) -> anyhow::Result<String> {
+    let mut kubectl = Command::new(&run.tools.kubectl);
+    kubectl.arg("kustomize").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+    let output = kubectl.output().await.context("can't run kubectl")?;
+    ensure!(output.status.success(), "{folder}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+async fn remove(world: &World<'_>, path: &str) -> anyhow::Result<()> {
+    let request = Request::delete(path).body(Vec::new())?;
+    world.cluster.client().request::<Value>(request).await.with_context(|| format!("DELETE {path}"))?;
+    Ok(())
+}
