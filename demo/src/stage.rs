@@ -201,7 +201,7 @@ fn settings() -> Settings {
     Settings {
         pod: Pod { namespace: NAMESPACE.to_owned(), ..Pod::default() },
         instance: "flux-bearer-demo".to_owned(),
-        scope: Scope { namespace: Some(NAMESPACE.to_owned()), selector: None },
+        scope: Scope { namespace: Some(NAMESPACE.to_owned()), ..Scope::default() },
         concurrent: 4,
         longest: MAX_REFRESH_INTERVAL,
         lease: None,

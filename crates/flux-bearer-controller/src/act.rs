@@ -1,7 +1,6 @@
 //! Does what was decided: looks, mints, writes, probes, nudges, and reports once there is nothing left to do.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::mints::Mints;
 use crate::observe::{decide_about, identities};
 use crate::queue::Queue;
+use crate::watch::secrets::Sight;
 
 /// Steps that one BearerToken may take in a row. From nothing to filled takes five; more means that something is contested.
 const MAX_STEPS: usize = 16;
@@ -75,8 +75,8 @@ pub struct Loop {
     pub longest: Duration,
     /// Name of this process, for events.
     pub instance: String,
-    /// Whether Secrets may not be watched: then each of ours is read once a minute.
-    pub secrets_unseen: AtomicBool,
+    /// Which Secrets a watch tells of.
+    pub sight: Sight,
 }
 
 impl Loop {
@@ -133,6 +133,7 @@ impl Loop {
         match self.kubernetes.secret_metadata(&secret).await {
             Ok(metadata) => {
                 lock(&self.index).secret(&secret, metadata.as_ref());
+                self.sight.looked_at(&secret);
             }
             Err(failure) => self.write_failed(key, failure),
         }
@@ -450,14 +451,19 @@ impl Loop {
             );
             self.wake(lock(&self.index).keys());
         }
-        if self.secrets_unseen.load(Ordering::Relaxed) {
-            let unseen = lock(&self.index).secrets_listed(&HashSet::new());
-            self.wake(unseen);
-        }
+        self.tidy_secrets();
         let used: HashSet<Identity> =
             lock(&self.index).iter().flat_map(|(_, entry)| identities(entry)).cloned().collect();
         self.mints.retain(&used);
         self.metrics.tidy(self.queue.depth(), &self.expired());
+    }
+
+    fn tidy_secrets(&self) {
+        let mut index = lock(&self.index);
+        self.sight.retain(|secret| index.is_named(secret));
+        let unseen = self.sight.seen().map(|seen| index.secrets_listed(&seen)).unwrap_or_default();
+        drop(index);
+        self.wake(unseen);
     }
 
     /// How many Secrets hold a token that has expired.

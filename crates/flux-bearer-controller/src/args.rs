@@ -7,6 +7,7 @@ use clap::{ArgAction, Parser};
 use flux_bearer::identity::Allowed;
 
 use crate::logs::{Encoding, Verbosity};
+use crate::watch::secrets::Secrets;
 
 /// Keeps the Secrets that Flux reads filled with fresh Entra ID tokens for Azure DevOps.
 #[derive(Clone, Debug, Parser)]
@@ -39,6 +40,10 @@ pub struct Args {
     /// Watch only BearerTokens with these labels, for sharding
     #[arg(long)]
     pub watch_label_selector: Option<String>,
+
+    /// How Secrets are watched, so that one that is changed or deleted is put right at once
+    #[arg(long, value_enum, default_value = "named")]
+    pub watch_secrets: Secrets,
 
     /// Let only one of several replicas write
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]

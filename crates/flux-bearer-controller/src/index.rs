@@ -289,6 +289,21 @@ impl Index {
         missing
     }
 
+    /// Has a Secret looked at again that is held to be ours and may not be; returns the keys it concerns.
+    pub fn doubt(&mut self, secret: &Key) -> Vec<Key> {
+        let mut keys = self.secrets.get(secret).cloned().unwrap_or_default();
+        keys.retain(|key| {
+            let entry = self.entries.get_mut(key).filter(|entry| matches!(entry.held, Held::Ours { .. }));
+            entry.map(|entry| entry.unsure = true).is_some()
+        });
+        keys
+    }
+
+    /// Whether a BearerToken names this Secret.
+    pub fn is_named(&self, secret: &Key) -> bool {
+        self.secrets.get(secret).is_some_and(|keys| !keys.is_empty())
+    }
+
     /// Takes in a GitRepository (`None`: it is gone, or uses no Secret); returns the keys it concerns.
     pub fn source(&mut self, key: &Key, source: Option<Source>) -> Vec<Key> {
         let sources = self.sources.entry(Arc::clone(&key.namespace)).or_default();

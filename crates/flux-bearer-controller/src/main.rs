@@ -98,7 +98,7 @@ fn settings(args: &Args) -> Settings {
             allowed: args.allow_identity.clone(),
         },
         instance: args.instance.clone(),
-        scope: Scope { namespace, selector: args.watch_label_selector.clone() },
+        scope: Scope { namespace, selector: args.watch_label_selector.clone(), secrets: args.watch_secrets },
         concurrent: args.concurrent.into(),
         longest: args.max_refresh_interval,
         lease: args.enable_leader_election.then(|| lease::Settings {

@@ -1,6 +1,5 @@
 //! Wiring: from parts to a running loop, and to a stop that loses nothing.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::lock;
 use crate::metrics::Metrics;
 use crate::mints::Mints;
 use crate::queue::Queue;
+use crate::watch::secrets::Sight;
 use crate::watch::{self as watches, Scope};
 
 /// How long a stop waits for the work in hand. The kubelet kills after 30 s, and the lease has to be given back before.
@@ -145,7 +145,7 @@ fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership) -> Arc<L
         metrics: parts.metrics.clone(),
         longest: settings.longest,
         instance: settings.instance.clone(),
-        secrets_unseen: AtomicBool::new(false),
+        sight: Sight::new(settings.scope.secrets),
     })
 }
 

@@ -1,19 +1,18 @@
 //! The watches: BearerTokens, the metadata of our Secrets, and GitRepositories, each into the index.
 
+pub mod secrets;
+
 use std::collections::HashSet;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use flux_bearer::NAME;
 use flux_bearer::resource::{BearerToken, BearerTokenStatus};
 use futures::{Stream, StreamExt};
 use http::Request;
-use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject};
 use kube::client::Body;
-use kube::core::{ApiResource, GroupVersionKind, PartialObjectMeta};
+use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt};
@@ -24,6 +23,7 @@ use tower::service_fn;
 use crate::act::Loop;
 use crate::index::{Key, Seen, Source, unread};
 use crate::lock;
+use crate::watch::secrets::Secrets;
 
 /// Least time between two starts of one watch. kube's watcher starts one that has ended in good order anew without a
 /// pause, so a server that ends each at once would be asked as fast as it answers.
@@ -43,17 +43,11 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// Only BearerTokens with these labels.
     pub selector: Option<String>,
+    /// How Secrets are watched.
+    pub secrets: Secrets,
 }
 
 impl Scope {
-    /// Asks for metadata only: no Secret's data is ever on its way to us.
-    fn secrets(&self, client: Client) -> Api<PartialObjectMeta<Secret>> {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
-        }
-    }
-
     fn dynamic(&self, client: Client, kind: &ApiResource) -> Api<DynamicObject> {
         match &self.namespace {
             Some(namespace) => Api::namespaced_with(client, namespace, kind),
@@ -73,7 +67,7 @@ pub async fn all(work: Arc<Loop>, client: Client, scope: Scope, ready: watch::Se
     let secrets = async {
         let mut tokens_listed = tokens_listed;
         until(&mut tokens_listed).await;
-        secrets(&work, client, &scope, secrets_listed.0).await;
+        secrets::all(&work, client, &scope, secrets_listed.0).await;
     };
     let all_listed = async {
         let (mut sources, mut secrets) = (sources_listed.1, secrets_listed.1);
@@ -134,7 +128,8 @@ async fn bearer_tokens(work: &Arc<Loop>, client: Client, scope: &Scope, listed: 
     // Untyped, so that one object that can't be read doesn't take the watch down with it.
     let kind = ApiResource::erase::<BearerToken>(&());
     let stream = watcher(scope.dynamic(paced(client), &kind), config(scope.selector.as_deref()));
-    follow(stream, "BearerToken", &listed, |event| {
+    let kind = Kind { name: "BearerToken", forbidden: Some(CLUSTER_ROLE) };
+    follow(stream, &kind, &listed, |event| {
         let now = work.clock.now();
         let mut index = lock(&work.index);
         let woken = match event {
@@ -163,35 +158,13 @@ async fn bearer_tokens(work: &Arc<Loop>, client: Client, scope: &Scope, listed: 
     .await;
 }
 
-async fn secrets(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch::Sender<bool>) {
-    let ours = format!("{}={NAME}", flux_bearer::secret::PART_OF);
-    let stream = watcher(scope.secrets(paced(client)), config(Some(&ours)));
-    follow(stream, "Secret", &listed, |event| {
-        let mut index = lock(&work.index);
-        let woken = match event {
-            Change::Seen(object) => index.secret(&key(&object), Some(&object.metadata)),
-            Change::Gone(key) => index.secret(&key, None),
-            Change::Listed(all) => {
-                work.secrets_unseen.store(false, Ordering::Relaxed);
-                index.secrets_listed(&all)
-            }
-            Change::Forbidden => {
-                work.secrets_unseen.store(true, Ordering::Relaxed);
-                Vec::new()
-            }
-        };
-        drop(index);
-        work.wake(woken);
-    })
-    .await;
-}
-
 async fn sources(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch::Sender<bool>) {
     let kind = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
     let kind = ApiResource::from_gvk_with_plural(&kind, "gitrepositories");
     let stream = watcher(scope.dynamic(paced(client), &kind), config(None));
     let mut known: HashSet<Key> = HashSet::new();
-    follow(stream, "GitRepository", &listed, |event| {
+    let kind = Kind { name: "GitRepository", forbidden: Some(CLUSTER_ROLE) };
+    follow(stream, &kind, &listed, |event| {
         let mut index = lock(&work.index);
         let woken = match event {
             Change::Seen(object) => {
@@ -216,6 +189,18 @@ async fn sources(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch:
     .await;
 }
 
+/// What to do where BearerTokens or GitRepositories may not be watched.
+const CLUSTER_ROLE: &str =
+    "kubectl apply -k deploy/base, which brings ClusterRole flux-bearer-controller and its binding";
+
+/// What is watched.
+struct Kind {
+    /// Its name.
+    name: &'static str,
+    /// What to say where the right is missing, unless whoever watches says it.
+    forbidden: Option<&'static str>,
+}
+
 /// One change that a watch brings.
 enum Change<K> {
     /// An object is there, new or changed.
@@ -230,7 +215,7 @@ enum Change<K> {
 
 /// Follows a watch for ever. `listed` goes up after the first list, or at the first error: what can't be listed (no
 /// right, no such kind) is found out object by object.
-async fn follow<K, S>(stream: S, kind: &str, listed: &watch::Sender<bool>, mut take: impl FnMut(Change<K>))
+async fn follow<K, S>(stream: S, kind: &Kind, listed: &watch::Sender<bool>, mut take: impl FnMut(Change<K>))
 where
     K: ResourceExt,
     S: Stream<Item = watcher::Result<Event<K>>>,
@@ -241,7 +226,8 @@ where
     while let Some(event) = stream.next().await {
         match event {
             Ok(event) => {
-                failing = false;
+                // An attempt to list begins with Init, whatever comes of it.
+                failing &= matches!(event, Event::Init);
                 match event {
                     Event::Init => list.clear(),
                     Event::InitApply(object) => {
@@ -257,13 +243,20 @@ where
                 }
             }
             Err(error) => {
-                let code = code(&error);
-                if code == "HTTP 403" {
-                    take(Change::Forbidden);
-                }
                 // Said once a run of errors: the watch tries again by itself, with backoff.
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(kind, code, "the watch was interrupted");
+                let news = !std::mem::replace(&mut failing, true);
+                match (code(&error), kind.forbidden) {
+                    (Some(403), fix) => {
+                        if let Some(fix) = fix.filter(|_| news) {
+                            tracing::error!(kind = kind.name, "may not be listed and watched, {fix}");
+                        }
+                        take(Change::Forbidden);
+                    }
+                    (code, _) if news => {
+                        let code = code.map_or_else(|| "ConnectionFailed".to_owned(), |code| format!("HTTP {code}"));
+                        tracing::warn!(kind = kind.name, code, "the watch was interrupted");
+                    }
+                    _ => {}
                 }
                 listed.send_replace(true);
             }
@@ -271,16 +264,15 @@ where
     }
 }
 
-/// What kind of error interrupted a watch; never its text, which may hold a reply.
-fn code(error: &watcher::Error) -> String {
-    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
-    | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-    | watcher::Error::WatchFailed(kube::Error::Api(status))
-    | watcher::Error::WatchError(status)) = error
-    else {
-        return "ConnectionFailed".to_owned();
-    };
-    format!("HTTP {}", status.code)
+/// The status that interrupted a watch, where there was one; never the text of an error, which may hold a reply.
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    }
 }
 
 fn key(object: &impl ResourceExt) -> Key {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use flux_bearer_controller::watch::secrets::Secrets;
 use flux_bearer_world::identities::{APPLICATION, REPOSITORY, SECRET, client};
 use serde_json::json;
 use support::{Theatre, answer, minutes, seconds};
@@ -100,17 +101,20 @@ async fn a_steady_refresh_is_two_writes_no_read_and_no_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_mints_nothing_and_writes_nothing() {
-    let theatre = Theatre::with(&[3600]);
-    theatre.stage.bearer_token("flux-system", &json!({}));
-    let running = theatre.stage.start();
-    minutes(5).await;
-    running.kill().await;
-    theatre.stage.kube.journal().clear();
-    let _running = theatre.stage.start();
-    minutes(5).await;
-    assert_eq!(theatre.stage.world.journal().mints(&client(0)), 1);
-    assert_eq!((theatre.writes(), theatre.gets()), (0, 0));
+async fn a_restart_mints_nothing_writes_nothing_and_reads_each_secret_once_if_it_is_not_listed() {
+    for (secrets, reads) in [(Secrets::Named, 1), (Secrets::Labelled, 0)] {
+        let theatre = Theatre::with(&[3600]);
+        theatre.stage.bearer_token("flux-system", &json!({}));
+        let start = || theatre.stage.start_with(|settings| settings.scope.secrets = secrets);
+        let running = start();
+        minutes(5).await;
+        running.kill().await;
+        theatre.stage.kube.journal().clear();
+        let _running = start();
+        minutes(5).await;
+        assert_eq!(theatre.stage.world.journal().mints(&client(0)), 1);
+        assert_eq!((theatre.writes(), theatre.gets()), (0, reads), "{secrets:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,9 @@
     reason = "each test file uses some of it, and a test may fail"
 )]
 
+pub(crate) mod lines;
 pub(crate) mod pair;
+pub(crate) mod rights;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
