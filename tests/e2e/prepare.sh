@@ -7,19 +7,24 @@ target=${CARGO_TARGET_DIR:-$here/../../target}
 
 lines=$("$here/tools/build")
 eval "$lines"
-export ETCD KUBE_APISERVER KUBECTL SOURCE_CONTROLLER KUSTOMIZE_CONTROLLER FLUX_CRDS
+export ETCD KUBE_APISERVER KUBECTL KUBE_CONTROLLER_MANAGER SOURCE_CONTROLLER KUSTOMIZE_CONTROLLER FLUX_CRDS
 
 if [ -z "${FLUX_BEARER_BINARIES:-}" ]; then
-  (cd "$here" && cargo build --quiet --profile "$profile" -p flux-bearer-controller -p flux-bearer-sim -p flux-bearer-e2e)
+  # Static, because the controller's image has no libraries; and for a target, or build scripts would be static as well.
+  triple=$(rustc --print host-tuple)
+  (cd "$here" && RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --profile "$profile" --target "$triple" \
+    -p flux-bearer-controller -p flux-bearer-sim -p flux-bearer-e2e)
   # Cargo puts the profile `dev` into the folder `debug`.
-  FLUX_BEARER_BINARIES=$target/${profile/#dev/debug}
+  FLUX_BEARER_BINARIES=$target/$triple/${profile/#dev/debug}
 fi
 binaries=$(cd "$FLUX_BEARER_BINARIES" && pwd)
 export FLUX_BEARER_CONTROLLER=$binaries/flux-bearer-controller
+export FLUX_BEARER_INSTALL=$here/manifests/install
 
 inside() { # ARGUMENT...
   local folder
   folder=$(mktemp -d "${TMPDIR:-/tmp}/flux-bearer-e2e-XXXXXX")
+  "$here/../../deploy/image/rootfs" "$folder/image"
   # Paths in the state are relative to the folder in which the simulator starts.
   cd "$folder"
   # In place of this shell, so that a signal to it ends the world. flux-bearer-e2e removes the folder.

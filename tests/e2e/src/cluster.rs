@@ -1,4 +1,4 @@
-//! A Kubernetes cluster without nodes: etcd, kube-apiserver, the resources of Flux and ours.
+//! A Kubernetes cluster without nodes: etcd, kube-apiserver and kube-controller-manager.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,14 @@ const ETCD: &str = "http://127.0.0.1:12379";
 const SERVER: &str = "https://127.0.0.1:6443";
 const AUDIT_POLICY: &str = include_str!("../manifests/audit.yaml");
 
+/// The controllers that run: those that what is shipped relies on.
+const CONTROLLERS: &str = "deployment-controller,replicaset-controller,disruption-controller,garbage-collector-controller,\
+    namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
+    clusterrole-aggregation-controller";
+
+/// What the last of them to be of use makes in every namespace: without it no Pod can trust the API server.
+const ROOT_CA: &str = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt";
+
 /// Namespace of everything.
 pub(crate) const NAMESPACE: &str = "flux-system";
 
@@ -31,7 +39,9 @@ pub(crate) struct Cluster {
     client: Client,
     folder: PathBuf,
     pki: Pki,
-    _processes: [Process; 2],
+    tools: Tools,
+    server: Process,
+    _others: [Process; 2],
 }
 
 impl Cluster {
@@ -39,15 +49,24 @@ impl Cluster {
     pub(crate) async fn start(tools: &Tools, pki: &Pki, folder: &Path) -> anyhow::Result<Self> {
         let etcd = etcd(tools, folder).await?;
         std::fs::write(folder.join("audit.yaml"), AUDIT_POLICY)?;
-        let mut server = Command::new(&tools.kube_apiserver);
-        server.args(server_flags(pki, folder));
-        let mut server = Process::start("kube-apiserver", &mut server, &folder.join("logs"))?;
-        let user = json!({"client-certificate": pki.file("admin.crt"), "client-key": pki.file("admin.key")});
-        let text = kubeconfig(pki, &user);
-        std::fs::write(folder.join("admin.kubeconfig"), &text)?;
+        let text = kubeconfig(pki);
+        std::fs::write(admin(folder), &text)?;
         let client = client(&text).await?;
-        server.ready(async || ready(&client).await).await?;
-        Ok(Self { client, folder: folder.to_owned(), pki: pki.clone(), _processes: [etcd, server] })
+        let server = server(tools, pki, folder, &client).await?;
+        let controllers = controllers(tools, pki, folder, &client).await?;
+        let (folder, pki, tools) = (folder.to_owned(), pki.clone(), tools.clone());
+        Ok(Self { client, folder, pki, tools, server, _others: [etcd, controllers] })
+    }
+
+    /// Ends the API server with SIGKILL. etcd goes on.
+    pub(crate) async fn kill_server(&mut self) -> anyhow::Result<()> {
+        self.server.kill().await
+    }
+
+    /// Starts the API server again, and waits until it is ready.
+    pub(crate) async fn start_server(&mut self) -> anyhow::Result<()> {
+        self.server = server(&self.tools, &self.pki, &self.folder, &self.client).await?;
+        Ok(())
     }
 
     /// The administrator's client.
@@ -57,22 +76,21 @@ impl Cluster {
 
     /// The administrator's kubeconfig.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
-        self.folder.join("admin.kubeconfig")
-    }
-
-    /// Writes a kubeconfig that signs in with a service account token.
-    pub(crate) fn write_kubeconfig(&self, file: &Path, token: &str) -> anyhow::Result<()> {
-        Ok(std::fs::write(file, kubeconfig(&self.pki, &json!({"token": token})))?)
+        admin(&self.folder)
     }
 
     /// Applies the documents of a YAML text, in their order.
     pub(crate) async fn apply(&self, yaml: &str) -> anyhow::Result<()> {
         let objects: Vec<DynamicObject> = serde_saphyr::from_multiple(yaml).context("the manifest can't be read")?;
         for object in objects {
-            let name = object.name_any();
-            self.apply_one(&object).await.with_context(|| format!("can't apply {name}"))?;
+            self.apply_object(&object).await?;
         }
         Ok(())
+    }
+
+    /// Applies one object.
+    pub(crate) async fn apply_object(&self, object: &DynamicObject) -> anyhow::Result<()> {
+        self.apply_one(object).await.with_context(|| format!("can't apply {}", object.name_any()))
     }
 
     async fn apply_one(&self, object: &DynamicObject) -> anyhow::Result<()> {
@@ -87,9 +105,8 @@ impl Cluster {
     }
 
     /// Applies a CustomResourceDefinition, and waits until it is served.
-    pub(crate) async fn apply_crd(&self, yaml: &str) -> anyhow::Result<()> {
-        self.apply(yaml).await?;
-        let definition: DynamicObject = serde_saphyr::from_str(yaml)?;
+    pub(crate) async fn apply_crd(&self, definition: &DynamicObject) -> anyhow::Result<()> {
+        self.apply_object(definition).await?;
         let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}", definition.name_any());
         wait_for(&format!("{} to be served", definition.name_any()), Duration::from_secs(20), async || {
             let stored = self.get(&path).await?;
@@ -100,8 +117,7 @@ impl Cluster {
 
     /// The object at this path of the API.
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let request = Request::get(path).body(Vec::new())?;
-        self.client.request(request).await.map_err(|error| anyhow!("GET {path}: {error}"))
+        get(&self.client, path).await
     }
 
     /// Waits until the object at `path` is Ready in its latest generation.
@@ -162,6 +178,27 @@ async fn etcd(tools: &Tools, folder: &Path) -> anyhow::Result<Process> {
     Ok(etcd)
 }
 
+async fn server(tools: &Tools, pki: &Pki, folder: &Path, client: &Client) -> anyhow::Result<Process> {
+    let mut command = Command::new(&tools.kube_apiserver);
+    command.args(server_flags(pki, folder));
+    let mut server = Process::start("kube-apiserver", &mut command, &folder.join("logs"))?;
+    server.ready(async || ready(client).await).await?;
+    Ok(server)
+}
+
+async fn controllers(tools: &Tools, pki: &Pki, folder: &Path, client: &Client) -> anyhow::Result<Process> {
+    let mut command = Command::new(&tools.kube_controller_manager);
+    command
+        .arg(with("--kubeconfig=", &admin(folder)))
+        .arg(with("--service-account-private-key-file=", &pki.file("sa.key")))
+        .arg(with("--root-ca-file=", &pki.file("ca.crt")))
+        .arg(format!("--controllers={CONTROLLERS}"))
+        .args(["--leader-elect=false", "--bind-address=127.0.0.1", "--secure-port=0"]);
+    let mut controllers = Process::start("kube-controller-manager", &mut command, &folder.join("logs"))?;
+    controllers.ready(async || get(client, ROOT_CA).await.map(drop)).await?;
+    Ok(controllers)
+}
+
 fn server_flags(pki: &Pki, folder: &Path) -> Vec<OsString> {
     let files = [
         ("--cert-dir=", folder.to_owned()),
@@ -184,8 +221,6 @@ fn server_flags(pki: &Pki, folder: &Path) -> Vec<OsString> {
         "--authorization-mode=RBAC",
         "--service-cluster-ip-range=10.0.0.0/24",
         "--allow-privileged=true",
-        // Nobody makes the default ServiceAccount that it would ask for.
-        "--disable-admission-plugins=ServiceAccount",
     ];
     let files = files.iter().map(|(flag, file)| with(flag, file));
     files.chain(words.iter().map(OsString::from)).collect()
@@ -201,8 +236,13 @@ fn with(flag: &str, file: &Path) -> OsString {
     word
 }
 
-/// A kubeconfig for this user. JSON is YAML.
-fn kubeconfig(pki: &Pki, user: &Value) -> String {
+fn admin(folder: &Path) -> PathBuf {
+    folder.join("admin.kubeconfig")
+}
+
+/// The administrator's kubeconfig. JSON is YAML.
+fn kubeconfig(pki: &Pki) -> String {
+    let user = json!({"client-certificate": pki.file("admin.crt"), "client-key": pki.file("admin.key")});
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -218,6 +258,11 @@ async fn client(kubeconfig: &str) -> anyhow::Result<Client> {
     let config = Kubeconfig::from_yaml(kubeconfig)?;
     let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
+}
+
+async fn get(client: &Client, path: &str) -> anyhow::Result<Value> {
+    let request = Request::get(path).body(Vec::new())?;
+    client.request(request).await.map_err(|error| anyhow!("GET {path}: {error}"))
 }
 
 async fn ready(client: &Client) -> anyhow::Result<()> {

@@ -1,22 +1,16 @@
-//! Our controller: its release binary, with the rights and the credential that it has in a cluster.
+//! Our controller as it is shipped: what `deploy/` holds, installed as a user does it, and its Deployment rolled out.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::Client;
-use kube::api::{Api, PostParams};
+use anyhow::{Context, anyhow, ensure};
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
 use tokio::process::Command;
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
-use crate::azure::{CLIENT_ID, TENANT_ID};
-use crate::cluster::{Cluster, NAMESPACE};
-use crate::http_client;
-use crate::process::Process;
+use crate::cluster::Cluster;
 use crate::tools::Tools;
+use crate::wait::wait_for;
 
 /// The audience that Entra ID asks of an assertion.
 pub(crate) const AUDIENCE: &str = "api://AzureADTokenExchange";
@@ -27,106 +21,128 @@ pub(crate) const BEARER_TOKEN: &str = "/apis/flux-bearer.dev/v1alpha1/namespaces
 /// A BearerToken for the Secret `fleet`.
 pub(crate) const MANIFEST: &str = include_str!("../manifests/bearertoken.yaml");
 
-const INSTALL: &str = include_str!("../manifests/controller.yaml");
-const DEFINITION: &str = include_str!("../../../deploy/crd/bearertokens.yaml");
-const SERVICE_ACCOUNT: &str = "flux-bearer-controller";
-const HEALTH: &str = "127.0.0.1:19442";
-const METRICS: &str = "127.0.0.1:19443";
+/// API path of its Deployment.
+const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/flux-system/deployments/flux-bearer-controller";
 
-/// Life of the projected token: what the kubelet asks for.
-const ASSERTION_LIFE: i64 = 3600;
-/// The kubelet replaces it at 80 % of that.
-const ASSERTION_RENEWAL: Duration = Duration::from_secs(2880);
-/// Life of the token for the API server itself: longer than any run, because a kubeconfig can't be renewed.
-const KUBECONFIG_LIFE: i64 = 24 * 3600;
+/// API path of its Pods.
+const PODS: &str = "/api/v1/namespaces/flux-system/pods?labelSelector=app%3Dflux-bearer-controller";
 
-/// What the controller needs in the cluster: applied once.
-pub(crate) async fn install(cluster: &Cluster) -> anyhow::Result<()> {
-    cluster.apply_crd(DEFINITION).await?;
-    cluster.apply(INSTALL).await
-}
+/// API path of its Lease.
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/flux-system/leases/flux-bearer-controller-leader-election";
 
-/// The running controller.
-pub(crate) struct Controller {
-    process: Process,
-    renewal: JoinHandle<()>,
-}
+/// Time for a rollout: new Pods, their probes, and the end of the old ones.
+const ROLLOUT: Duration = Duration::from_secs(60);
 
-impl Controller {
-    /// Starts it and waits until it is ready. `flags` come after what every test needs.
-    pub(crate) async fn start(tools: &Tools, cluster: &Cluster, folder: &Path, flags: &[&str]) -> anyhow::Result<Self> {
-        let kubeconfig = folder.join("controller.kubeconfig");
-        cluster.write_kubeconfig(&kubeconfig, &token(cluster.client(), &[], KUBECONFIG_LIFE).await?)?;
-        let assertion = folder.join("azure-identity-token");
-        write_assertion(cluster.client(), &assertion).await?;
-        let mut command = Command::new(&tools.flux_bearer_controller);
-        command
-            .env("KUBECONFIG", kubeconfig)
-            .env("RUNTIME_NAMESPACE", NAMESPACE)
-            .env("AZURE_TENANT_ID", TENANT_ID)
-            .env("AZURE_CLIENT_ID", CLIENT_ID)
-            .env("AZURE_FEDERATED_TOKEN_FILE", &assertion)
-            .arg(format!("--health-addr={HEALTH}"))
-            .arg(format!("--metrics-addr={METRICS}"))
-            .arg("--log-level=debug")
-            .args(flags);
-        let mut process = Process::start("flux-bearer-controller", &mut command, &folder.join("logs"))?;
-        process.ready(async || http_client::get(&format!("http://{HEALTH}/readyz")).await.map(drop)).await?;
-        let renewal = tokio::spawn(renew(cluster.client(), assertion));
-        Ok(Self { process, renewal })
+/// The Deployment that is shipped, not applied yet. Tests change it as an overlay would.
+#[derive(Clone)]
+pub(crate) struct Deployment(DynamicObject);
+
+impl Deployment {
+    /// How many replicas.
+    pub(crate) fn replicas(mut self, count: u32) -> Self {
+        self.set("/spec/replicas", json!(count));
+        self
     }
 
-    /// One line of its metrics: the first that begins with `name`.
-    pub(crate) async fn metric(&self, name: &str) -> anyhow::Result<String> {
-        let text = http_client::get(&format!("http://{METRICS}/metrics")).await?;
-        let text = String::from_utf8_lossy(&text);
-        let line = text.lines().find(|line| line.starts_with(name));
-        Ok(line.with_context(|| format!("there is no metric {name}"))?.to_owned())
+    /// More flags, in place of those of the same name.
+    pub(crate) fn flags<T: AsRef<str>>(mut self, flags: &[T]) -> Self {
+        let name = |flag: &str| flag.split('=').next().unwrap_or_default().to_owned();
+        let new: Vec<&str> = flags.iter().map(AsRef::as_ref).collect();
+        let args = self.0.data.pointer_mut("/spec/template/spec/containers/0/args").and_then(Value::as_array_mut);
+        if let Some(args) = args {
+            let replaced = |old: &Value| new.iter().any(|flag| name(flag) == name(old.as_str().unwrap_or_default()));
+            args.retain(|old| !replaced(old));
+            args.extend(new.iter().map(|flag| json!(flag)));
+        }
+        self
     }
 
-    /// Its resident memory, in MiB.
-    pub(crate) fn resident_memory(&self) -> anyhow::Result<f64> {
-        self.process.resident_memory()
+    /// Another tag of the image.
+    pub(crate) fn tag(mut self, tag: &str) -> Self {
+        self.set("/spec/template/spec/containers/0/image", json!(format!("flux-bearer-controller:{tag}")));
+        self
     }
 
-    /// Ends it with SIGKILL.
-    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
-        self.process.kill().await
+    /// Applies it, without waiting.
+    pub(crate) async fn apply(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        cluster.apply_object(&self.0).await
     }
-}
 
-impl Drop for Controller {
-    fn drop(&mut self) {
-        self.renewal.abort();
+    /// Applies it, and waits until it is rolled out.
+    pub(crate) async fn roll_out(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        self.apply(cluster).await?;
+        rolled_out(cluster).await
     }
-}
 
-/// A token of the controller's service account; without audiences, for the API server.
-async fn token(client: Client, audiences: &[&str], seconds: i64) -> anyhow::Result<String> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(client, NAMESPACE);
-    let spec = TokenRequestSpec {
-        audiences: audiences.iter().map(ToString::to_string).collect(),
-        expiration_seconds: Some(seconds),
-        ..TokenRequestSpec::default()
-    };
-    let request = TokenRequest { spec, ..TokenRequest::default() };
-    let answer = accounts.create_token_request(SERVICE_ACCOUNT, &PostParams::default(), &request).await?;
-    Ok(answer.status.context("the TokenRequest was answered without a token")?.token)
-}
-
-/// Puts a new assertion where the controller reads it, in one step, as the kubelet does.
-async fn write_assertion(client: Client, file: &Path) -> anyhow::Result<()> {
-    let token = token(client, &[AUDIENCE], ASSERTION_LIFE).await?;
-    let next = file.with_extension("next");
-    std::fs::write(&next, token)?;
-    Ok(std::fs::rename(next, file)?)
-}
-
-async fn renew(client: Client, file: PathBuf) {
-    loop {
-        sleep(ASSERTION_RENEWAL).await;
-        if let Err(error) = write_assertion(client.clone(), &file).await {
-            eprintln!("the controller's assertion was not renewed: {error:#}");
+    fn set(&mut self, path: &str, value: Value) {
+        if let Some(place) = self.0.data.pointer_mut(path) {
+            *place = value;
         }
     }
+}
+
+/// Installs all but the Deployment, which is returned.
+pub(crate) async fn install(tools: &Tools, cluster: &Cluster) -> anyhow::Result<Deployment> {
+    let mut deployment = None;
+    let manifests = kustomize(&tools.kubectl, &tools.install).await?;
+    let objects: Vec<DynamicObject> = serde_saphyr::from_multiple(&manifests).context("the manifests can't be read")?;
+    for object in objects {
+        match object.types.as_ref().map(|types| types.kind.as_str()) {
+            Some("Deployment") => deployment = Some(Deployment(object)),
+            Some("CustomResourceDefinition") => cluster.apply_crd(&object).await?,
+            _ => cluster.apply_object(&object).await?,
+        }
+    }
+    deployment.context("no Deployment is shipped")
+}
+
+/// What `kubectl kustomize FOLDER` prints.
+pub(crate) async fn kustomize(kubectl: &Path, folder: &Path) -> anyhow::Result<String> {
+    let done = Command::new(kubectl).arg("kustomize").arg(folder).output().await.context("can't run kubectl")?;
+    ensure!(done.status.success(), "kubectl kustomize failed: {}", String::from_utf8_lossy(&done.stderr).trim());
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+/// Waits until every replica is of the latest template and available, and no other Pod is left.
+pub(crate) async fn rolled_out(cluster: &Cluster) -> anyhow::Result<()> {
+    wait_for("the Deployment to be rolled out", ROLLOUT, async || {
+        let deployment = cluster.get(DEPLOYMENT).await?;
+        let pods = cluster.get(PODS).await?;
+        let number = |path: &str| deployment.pointer(path).and_then(Value::as_u64).unwrap_or_default();
+        let wanted = number("/spec/replicas");
+        let counts = ["/status/replicas", "/status/updatedReplicas", "/status/availableReplicas"].map(number);
+        let left = pods.pointer("/items").and_then(Value::as_array).map_or(0, Vec::len) as u64;
+        let seen = deployment.pointer("/status/observedGeneration") == deployment.pointer("/metadata/generation");
+        if seen && counts == [wanted; 3] && left == wanted {
+            return Ok(());
+        }
+        // Conditions say why Pods are refused, where they are.
+        let conditions = deployment.pointer("/status/conditions").cloned().unwrap_or_default();
+        Err(anyhow!("{counts:?} of {wanted}, {left} Pods {}: {conditions}", states(&pods)))
+    })
+    .await
+}
+
+/// What the Pods' containers are doing.
+fn states(pods: &Value) -> Value {
+    let items = pods.pointer("/items").and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(|pod| pod.pointer("/status/containerStatuses/0/state")).cloned().collect()
+}
+
+/// Who holds the Lease, and how often it changed hands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lead {
+    /// Name of the Pod; empty while nobody does.
+    pub(crate) pod: String,
+    /// Times that it went to another process.
+    pub(crate) transitions: u64,
+}
+
+/// Looks at the Lease.
+pub(crate) async fn lead(cluster: &Cluster) -> anyhow::Result<Lead> {
+    let lease = cluster.get(LEASE).await?;
+    let holder = lease.pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default();
+    // The holder is the Pod and the process in it.
+    let pod = holder.rsplit_once('_').map_or(holder, |(pod, _)| pod).to_owned();
+    Ok(Lead { pod, transitions: lease.pointer("/spec/leaseTransitions").and_then(Value::as_u64).unwrap_or_default() })
 }

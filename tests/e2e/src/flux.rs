@@ -76,7 +76,7 @@ impl Flux {
 /// Applies Flux's resources.
 pub(crate) async fn define(tools: &Tools, cluster: &Cluster) -> anyhow::Result<()> {
     for definition in definitions(&tools.flux_crds)? {
-        cluster.apply_crd(&std::fs::read_to_string(definition)?).await?;
+        cluster.apply_crd(&serde_saphyr::from_str(&std::fs::read_to_string(definition)?)?).await?;
     }
     Ok(())
 }

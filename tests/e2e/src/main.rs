@@ -9,6 +9,7 @@ mod controller;
 mod flux;
 mod git;
 mod http_client;
+mod kubelet;
 mod pki;
 mod process;
 mod story;
@@ -27,6 +28,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::azure::Azure;
+use crate::kubelet::Image;
 use crate::pki::Pki;
 use crate::tools::Tools;
 use crate::world::Run;
@@ -40,7 +42,10 @@ struct Arguments {
     /// The simulator's admin API
     #[arg(long, env = "FLUX_BEARER_SIM_ADMIN")]
     admin: String,
-    /// Folder of the run, in which the simulator was started
+    /// What clients trust inside
+    #[arg(long, env = "SSL_CERT_FILE", hide = true)]
+    trust: PathBuf,
+    /// Folder of the run, in which the simulator was started; with the root filesystem of the controller's image
     #[arg(long)]
     folder: PathBuf,
     #[command(subcommand)]
@@ -82,14 +87,15 @@ fn ended_by(signal: &str, number: u8) -> ExitCode {
 }
 
 async fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { tools, admin, folder, command } = arguments;
+    let Arguments { tools, admin, trust, folder, command } = arguments;
     let pki = Pki::create(&folder.join("pki"))?;
-    let run = Run { tools, folder, azure: Azure::at(&admin), pki };
+    let image = Image::at(folder.join("image"), trust.clone())?;
+    let run = Run { tools, folder, azure: Azure::at(&admin), pki, image };
     match command {
         Command::Run { name } => {
             let passed = suite::run(&run, &name).await?;
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Up(arguments) => up::up(&run, &arguments).await,
+        Command::Up(arguments) => up::up(&run, &arguments, &trust).await,
     }
 }

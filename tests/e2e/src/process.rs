@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -17,20 +17,20 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A running program.
 pub(crate) struct Process {
-    name: &'static str,
+    name: String,
     child: Child,
     log: PathBuf,
 }
 
 impl Process {
     /// Starts `command`; what it prints is appended to `NAME.log` in `logs`.
-    pub(crate) fn start(name: &'static str, command: &mut Command, logs: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(name: &str, command: &mut Command, logs: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(logs)?;
         let log = logs.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
         let child = command.spawn().with_context(|| format!("can't start {name}: {:?}", command.as_std()))?;
-        Ok(Self { name, child, log })
+        Ok(Self { name: name.to_owned(), child, log })
     }
 
     /// Waits until `look` succeeds; fails at once when the program ends instead.
@@ -48,13 +48,14 @@ impl Process {
         Ok(())
     }
 
-    /// Its resident memory, in MiB.
-    pub(crate) fn resident_memory(&self) -> anyhow::Result<f64> {
-        let id = self.child.id().context("it has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).context("the kernel doesn't say")?;
-        Ok(kibibytes.parse::<f64>()? / 1024.0)
+    /// Its process id, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// How it ended, once it has.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        self.child.wait().await.with_context(|| format!("can't wait for {}", self.name))
     }
 
     /// Ends it with SIGKILL, as a machine that fails does.

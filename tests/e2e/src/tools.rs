@@ -16,6 +16,9 @@ pub(crate) struct Tools {
     /// kubectl
     #[arg(long, env = "KUBECTL")]
     pub(crate) kubectl: PathBuf,
+    /// kube-controller-manager
+    #[arg(long, env = "KUBE_CONTROLLER_MANAGER")]
+    pub(crate) kube_controller_manager: PathBuf,
     /// source-controller
     #[arg(long, env = "SOURCE_CONTROLLER")]
     pub(crate) source_controller: PathBuf,
@@ -25,7 +28,7 @@ pub(crate) struct Tools {
     /// Folder of Flux's CRDs
     #[arg(long, env = "FLUX_CRDS")]
     pub(crate) flux_crds: PathBuf,
-    /// flux-bearer-controller
-    #[arg(long, env = "FLUX_BEARER_CONTROLLER")]
-    pub(crate) flux_bearer_controller: PathBuf,
+    /// Folder with a kustomization of the shipped manifests, as a user would write it
+    #[arg(long, env = "FLUX_BEARER_INSTALL")]
+    pub(crate) install: PathBuf,
 }

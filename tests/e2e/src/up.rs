@@ -1,7 +1,7 @@
 //! The tests' world for a person: it runs while a command does, usually a shell.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -19,24 +19,21 @@ const LIFETIME: u32 = 300;
 /// What `up` takes.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// What clients trust inside
-    #[arg(long, env = "SSL_CERT_FILE", hide = true)]
-    trust: PathBuf,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 /// Starts the world, tells how to use it, and runs the command in it; then all of it ends.
-pub(crate) async fn up(run: &Run, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(crate) async fn up(run: &Run, arguments: &Arguments, trust: &Path) -> anyhow::Result<ExitCode> {
     let world = World::start(run, "up").await?;
     world.repository.commit("first").await?;
     let _flux = world.start_flux(Retries::Quick).await?;
-    let _controller = world.start_controller(&[]).await?;
+    world.start_controller(&[]).await?;
     world.set_up_azure(LIFETIME).await?;
     world.fill_secret().await?;
     world.pull().await?;
-    print(run, &world, arguments);
+    print(run, &world, trust);
     let status = command(&arguments.command, &world.cluster.kubeconfig()).await?;
     std::fs::remove_dir_all(&run.folder).with_context(|| format!("can't remove {}", run.folder.display()))?;
     Ok(status)
@@ -51,7 +48,7 @@ async fn command(words: &[OsString], kubeconfig: &Path) -> anyhow::Result<ExitCo
 }
 
 /// What a second shell needs.
-fn print(run: &Run, world: &World<'_>, arguments: &Arguments) {
+fn print(run: &Run, world: &World<'_>, trust: &Path) {
     let bin = run.tools.kubectl.parent().unwrap_or(Path::new("."));
     println!("\n# In another terminal, enter the same world:");
     println!("nsenter --target {} --mount --net --preserve-credentials bash", std::process::id());
@@ -59,7 +56,7 @@ fn print(run: &Run, world: &World<'_>, arguments: &Arguments) {
     println!("export KUBECONFIG={}", world.cluster.kubeconfig().display());
     println!("export FLUX_BEARER_SIM_ADMIN={}", run.azure.admin());
     for name in CA_VARIABLES {
-        println!("export {name}={}", arguments.trust.display());
+        println!("export {name}={}", trust.display());
     }
     println!("export PATH={}:$PATH\n", bin.display());
     println!("# Commit and push: {}", world.repository.clone_folder().display());

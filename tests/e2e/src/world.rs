@@ -8,13 +8,17 @@ use serde_json::Value;
 
 use crate::azure::Azure;
 use crate::cluster::Cluster;
-use crate::controller::{self, BEARER_TOKEN, Controller};
+use crate::controller::{self, BEARER_TOKEN, Deployment};
 use crate::flux::{self, Flux, GIT_REPOSITORY, KUSTOMIZATION, Retries};
 use crate::git::Repository;
+use crate::kubelet::{Image, Kubelet, Running};
 use crate::pki::Pki;
 use crate::story::Story;
 use crate::tools::Tools;
 use crate::wait::wait_for;
+
+/// What the cluster has before anything is installed.
+const CLUSTER: &str = include_str!("../manifests/cluster.yaml");
 
 /// What Azure knows before a test.
 const STATE: &str = include_str!("../state.yaml");
@@ -32,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) azure: Azure,
     /// Certificates and keys: the simulator knows their place.
     pub(crate) pki: Pki,
+    /// The controller's image.
+    pub(crate) image: Image,
 }
 
 /// A world of its own: nothing of an earlier one is left in it. Dropped, its programs are killed.
@@ -42,8 +48,12 @@ pub(crate) struct World<'a> {
     pub(crate) story: Story,
     /// The repository that Flux pulls.
     pub(crate) repository: Repository,
+    /// What runs our controller's Pods.
+    pub(crate) kubelet: Kubelet,
     /// The cluster.
     pub(crate) cluster: Cluster,
+    /// Our controller as it is shipped, not applied yet.
+    pub(crate) deployment: Deployment,
 }
 
 impl<'a> World<'a> {
@@ -54,9 +64,11 @@ impl<'a> World<'a> {
         run.azure.reset(STATE).await?;
         let repository = Repository::create(&run.folder.join("fleet.git"), folder.join("clone")).await?;
         let cluster = Cluster::start(&run.tools, &run.pki, &folder).await?;
-        controller::install(&cluster).await?;
-        story.tell("etcd and kube-apiserver run, the controller's CRD and RBAC are applied");
-        Ok(Self { run, folder, story, repository, cluster })
+        cluster.apply(CLUSTER).await?;
+        let deployment = controller::install(&run.tools, &cluster).await?.flags(&["--log-level=debug"]);
+        let kubelet = Kubelet::start(cluster.client(), run.image.clone(), &folder);
+        story.tell("Kubernetes runs, and all that is shipped is applied but the Deployment");
+        Ok(Self { run, folder, story, repository, kubelet, cluster, deployment })
     }
 
     /// The simulated Azure.
@@ -71,11 +83,11 @@ impl<'a> World<'a> {
         Ok(flux)
     }
 
-    /// Starts our controller.
-    pub(crate) async fn start_controller(&self, flags: &[&str]) -> anyhow::Result<Controller> {
-        let controller = Controller::start(&self.run.tools, &self.cluster, &self.folder, flags).await?;
-        self.story.tell("flux-bearer-controller runs");
-        Ok(controller)
+    /// Deploys our controller with one replica, and waits until it is available.
+    pub(crate) async fn start_controller(&self, flags: &[&str]) -> anyhow::Result<Running> {
+        self.deployment.clone().replicas(1).flags(flags).roll_out(&self.cluster).await?;
+        self.story.tell("the Deployment is available");
+        self.kubelet.pod()
     }
 
     /// Makes the identity, lets it read the repository, and federates it with the controller's service account.
@@ -107,8 +119,11 @@ impl<'a> World<'a> {
 
     /// Fails if our controller has logged a token: all of them begin alike.
     pub(crate) fn check_log(&self) -> anyhow::Result<()> {
-        let log = std::fs::read_to_string(self.folder.join("logs/flux-bearer-controller.log"))?;
-        ensure!(!log.contains("eyJ"), "the controller's log holds a token");
+        let pods = self.kubelet.ever();
+        ensure!(!pods.is_empty(), "the controller has never run");
+        for pod in pods {
+            ensure!(!pod.log()?.contains("eyJ"), "the log of {} holds a token", pod.name());
+        }
         Ok(())
     }
 

@@ -79,7 +79,7 @@ async fn apply(world: &World<'_>, spec: &Value) -> anyhow::Result<()> {
 
 /// `kubectl get` of a BearerToken that serves a token.
 async fn show_columns(run: &Run, world: &World<'_>) -> anyhow::Result<()> {
-    let _controller = world.start_controller(&[]).await?;
+    world.start_controller(&[]).await?;
     world.set_up_azure(3600).await?;
     world.cluster.apply(controller::MANIFEST).await?;
     world.cluster.wait_ready(BEARER_TOKEN, READY).await?;

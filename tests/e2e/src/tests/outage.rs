@@ -33,7 +33,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
     world.repository.commit("first").await?;
     let flux = world.start_flux(Retries::Usual).await?;
-    let _controller = world.start_controller(&[]).await?;
+    world.start_controller(&[]).await?;
     world.set_up_azure(LIFETIME).await?;
     world.fill_secret().await?;
     world.pull().await?;

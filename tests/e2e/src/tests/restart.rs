@@ -1,13 +1,13 @@
-//! A controller that is killed and started again: what it knew is in the Secret, so it asks nobody for a token and writes
-//! nothing, until the next refresh is due.
+//! A controller that is killed and started again by the kubelet: what it knew is in the Secret, so it asks nobody for a
+//! token and writes nothing, until the next refresh is due. In the same Pod it has the same name, so the lease is its own.
 
 use std::time::Duration;
 
 use anyhow::ensure;
 
 use crate::audit;
-use crate::controller::Controller;
 use crate::flux::Retries;
+use crate::kubelet::{Running, Signal};
 use crate::wait::wait_for;
 use crate::world::{Run, World};
 
@@ -19,25 +19,20 @@ const LIFETIME: u32 = 60;
 /// Time until the refresh has certainly come.
 const REFRESH: Duration = Duration::from_secs(30);
 
-/// Time that a new process waits for the lease of one that was killed, made short.
-const LEASE: [&str; 3] =
-    ["--leader-election-lease-duration=5s", "--leader-election-renew-deadline=4s", "--leader-election-retry-period=1s"];
-
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
     world.repository.commit("first").await?;
     let flux = world.start_flux(Retries::Quick).await?;
-    let first = world.start_controller(&LEASE).await?;
+    let pod = world.start_controller(&[]).await?;
     world.set_up_azure(LIFETIME).await?;
     world.fill_secret().await?;
     world.pull().await?;
 
     let mark = audit::mark(&world.cluster.audit_log())?;
     world.azure().forget().await?;
-    first.kill().await?;
+    pod.signal(Signal::Kill).await?;
     world.story.tell("flux-bearer-controller is killed");
-    let second = world.start_controller(&LEASE).await?;
-    wait_until_it_has_looked(&second).await?;
+    wait_until_it_has_looked(&pod).await?;
     let (mints, asked) = (world.azure().seen().await?.mints(), audit::since(&world.cluster.audit_log(), mark)?);
     world.story.tell(&format!("the new process has looked: {mints} mints, {asked:?}"));
     ensure!(mints == 0, "{mints} tokens were made for a restart");
@@ -61,9 +56,10 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
 }
 
 /// It reports on a BearerToken once there is nothing left to do about it; a process that does not lead yet reports none.
-async fn wait_until_it_has_looked(controller: &Controller) -> anyhow::Result<()> {
+async fn wait_until_it_has_looked(pod: &Running) -> anyhow::Result<()> {
     wait_for("the new process to report", Duration::from_secs(20), async || {
-        let line = controller.metric("flux_bearer_ready{").await?;
+        ensure!(pod.restarts() == 1, "it was started again {} times", pod.restarts());
+        let line = pod.metric("flux_bearer_ready{").await?;
         ensure!(line.ends_with(" 1"), "{line}");
         Ok(())
     })

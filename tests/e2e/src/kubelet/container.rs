@@ -1,0 +1,85 @@
+//! A container: its process, in namespaces and a root filesystem of its own.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::image::Image;
+use super::plan::Plan;
+use super::running::{Running, Signal};
+use crate::process::Process;
+use crate::wait::wait_for;
+
+/// What becomes the container's first process.
+const ENTER: &str = include_str!("enter.sh");
+
+/// Time in which a process shows up.
+const APPEARS: Duration = Duration::from_secs(5);
+
+/// A running container. Dropped, it is killed.
+pub(super) struct Container {
+    unshare: Process,
+    running: Running,
+}
+
+impl Container {
+    /// Starts what `plan` says, with its files in `folder`.
+    pub(super) async fn start(plan: &Plan, image: &Image, running: &Running, folder: &Path) -> anyhow::Result<Self> {
+        let (enter, mounts) = (folder.join("enter.sh"), folder.join("mounts"));
+        std::fs::write(&enter, ENTER)?;
+        std::fs::write(&mounts, prepared(plan, image)?)?;
+        let mut command = Command::new("unshare");
+        // A process namespace, because a container's process has the id 1, by which it calls itself in the lease.
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh"]).arg(enter).arg(image.root());
+        command.args([if plan.read_only { "ro" } else { "rw" }, plan.user.as_deref().unwrap_or_default()]);
+        command.arg(mounts).args(&plan.command).env_clear().envs(plan.environment.iter().cloned());
+        let logs = running.logs();
+        let unshare = Process::start(running.name(), &mut command, logs)?;
+        let outer = unshare.id().context("it ended at once")?;
+        let inner = wait_for("the container's process", APPEARS, async || child(outer)).await?;
+        running.started(inner);
+        Ok(Self { unshare, running: running.clone() })
+    }
+
+    /// How it ended, once it has.
+    pub(super) async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        self.unshare.ended().await
+    }
+
+    /// Asks it to end, and kills it when it has not after `grace`.
+    pub(super) async fn stop(mut self, grace: Duration) -> anyhow::Result<()> {
+        self.running.signal(Signal::Terminate).await?;
+        if timeout(grace, self.unshare.ended()).await.is_err() {
+            self.unshare.kill().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.running.ended();
+    }
+}
+
+/// The mounts as lines, once there is a place for each.
+fn prepared(plan: &Plan, image: &Image) -> anyhow::Result<String> {
+    let mut lines = String::new();
+    for mount in image.mounts().iter().chain(&plan.mounts) {
+        image.prepare(mount)?;
+        let how = if mount.read_only { "ro" } else { "rw" };
+        writeln!(lines, "{} {} {how}", mount.source.display(), mount.target)?;
+    }
+    Ok(lines)
+}
+
+/// The one child of the process `parent`.
+fn child(parent: u32) -> anyhow::Result<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+    Ok(children.split_whitespace().next().context("it has no child")?.parse()?)
+}
