@@ -23,6 +23,7 @@ pub fn decide_about(index: &Index, mints: &States, key: &Key, longest: Duration,
     let observed = Observed {
         uid: &entry.uid,
         secret: &entry.secret,
+        named: named(entry, key),
         suspend: entry.spec.as_ref().is_ok_and(|spec| spec.suspend),
         wanted: entry.wanted.as_ref(),
         rival: rival.map(|rival| &*rival.name),
@@ -41,6 +42,12 @@ pub fn decide_about(index: &Index, mints: &States, key: &Key, longest: Duration,
         longest,
     };
     Some(decide(&observed, now))
+}
+
+/// The Secret that the spec names, where another one is served.
+fn named<'a>(entry: &'a Entry, key: &'a Key) -> Option<&'a str> {
+    let spec = entry.spec.as_ref().ok()?;
+    Some(spec.secret.name.as_deref().unwrap_or(&key.name)).filter(|name| **name != *entry.secret)
 }
 
 /// The GitRepositories to nudge: those that fail for want of a token, once it is there.

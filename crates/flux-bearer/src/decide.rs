@@ -33,6 +33,8 @@ pub struct Observed<'a> {
     pub uid: &'a str,
     /// Name of the Secret.
     pub secret: &'a str,
+    /// The Secret that the spec names since, where that one waits until nobody reads this one any more.
+    pub named: Option<&'a str>,
     /// Whether the spec says to pause.
     pub suspend: bool,
     /// What the spec asks for, or why that can't be done.
@@ -316,7 +318,7 @@ fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
     let record = observed.held.record().or_else(|| stand_in(observed, now));
     match (record, observed.wanted) {
         (Some(record), Ok(wanted)) if record.identity == wanted.identity => {
-            renew(observed, &wanted.identity, &wanted.formats, observed.mint, now)
+            renew(observed, &wanted.identity, formats(wanted, record), observed.mint, now)
         }
         (Some(record), _) => match observed.revoked {
             Some(failure) => Step::refused(failure.clone(), now),
@@ -328,6 +330,12 @@ fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
         (None, Ok(wanted)) if matches!(observed.held, Held::Foreign { .. }) => adopt(observed, wanted, now),
         (None, Ok(wanted)) => renew(observed, &wanted.identity, &wanted.formats, observed.mint, now),
     }
+}
+
+/// The keys to write. They stay as they are while a GitRepository could not use the wanted ones: a bearer token beside a
+/// user in its URL (`org@`) would be the last that Flux has pulled.
+fn formats<'a>(wanted: &'a Wanted, record: &'a Record) -> &'a [Format] {
+    if wanted.unsafe_repository.is_some() { &record.formats } else { &wanted.formats }
 }
 
 /// The record that a new Secret is filled by, when one commit has renamed the Secret and broken the identity: that of the
@@ -487,9 +495,9 @@ fn change(observed: &Observed<'_>, now: Timestamp) -> Step {
     };
     let lost = !is_usable(record.expires_at, now);
     match compare(observed, wanted, record, token, now) {
-        Ok(()) => write(observed, &wanted.identity, &wanted.formats, token, now),
+        Ok(()) => write(observed, &wanted.identity, formats(wanted, record), token, now),
         // With the old token dead there is nothing left to protect.
-        Err(_) if lost => write(observed, &wanted.identity, &wanted.formats, token, now),
+        Err(_) if lost => write(observed, &wanted.identity, formats(wanted, record), token, now),
         Err(step) => step,
     }
 }

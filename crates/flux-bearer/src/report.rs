@@ -55,6 +55,7 @@ pub struct Report {
     keep_accessible: bool,
     expires_at: Option<Timestamp>,
     refresh_at: Option<Timestamp>,
+    secret: Option<String>,
     identity: Option<StatusIdentity>,
     handled: Option<String>,
 }
@@ -81,6 +82,7 @@ impl Report {
         let mut report = Self {
             expires_at: record.map(|record| record.expires_at),
             refresh_at: record.filter(|_| !observed.suspend).map(|record| record.refresh_at),
+            secret: record.map(|_| observed.secret.to_owned()),
             identity: record.map(|record| record.holder.clone()),
             handled: handled(standing, record),
             keep_accessible: true,
@@ -156,6 +158,7 @@ impl Report {
             conditions,
             expires_at: self.expires_at.map(to_seconds),
             refresh_at: self.refresh_at.map(to_seconds),
+            secret: self.secret.clone().or_else(|| stored.secret.clone()),
             identity: self.identity.clone(),
             observed_generation: Some(generation),
             last_handled_reconcile_at: self.handled.clone().or_else(|| stored.last_handled_reconcile_at.clone()),
@@ -220,7 +223,11 @@ fn ready(standing: &Standing<'_>, record: Option<&Record>, usable: Option<&Recor
     let failing = standing.keep.or(standing.change);
     match (usable, record, failing) {
         (Some(record), ..) => {
-            Say { reason: "Succeeded", message: format!("Secret {secret} holds a token of {}", record.identity) }
+            let kept = observed
+                .named
+                .map(|named| format!("; a GitRepository reads it, so spec.secret.name: {named} waits until none does"));
+            let message = format!("Secret {secret} holds a token of {}{}", record.identity, kept.unwrap_or_default());
+            Say { reason: "Succeeded", message }
         }
         (None, Some(_), Some(contest)) if contest.failure.reason == CONTESTED => from_failure(&contest.failure),
         (None, Some(_), failing) => {

@@ -192,6 +192,10 @@ pub struct BearerTokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_at: Option<Time>,
 
+    /// The Secret that was filled last. While a GitRepository reads it, it is renewed, whatever the spec names since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+
     /// The identity whose token the Secret holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<StatusIdentity>,

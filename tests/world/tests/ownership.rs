@@ -252,22 +252,60 @@ async fn with_delete_an_adopted_secret_loses_our_keys_alone() {
     assert_eq!(left["metadata"]["annotations"], json!({"team": "platform"}));
 }
 
+fn named(name: &str) -> Value {
+    json!({"secret": {"name": name, "deletionPolicy": "Delete"}})
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_renamed_secret_is_let_go_once_the_new_one_is_filled_and_nobody_reads_the_old_one() {
+async fn a_secret_that_is_read_is_renewed_whatever_the_spec_names_since() {
     let theatre = Theatre::with(&[3600]);
-    let named = |name: &str| json!({"secret": {"name": name, "deletionPolicy": "Delete"}});
+    theatre.stage.git_repository("fleet", "one", REPOSITORY);
+    theatre.stage.bearer_token("fleet", &named("one"));
+    let running = theatre.stage.start();
+    minutes(5).await;
+    theatre.stage.bearer_token("fleet", &named("mistyped"));
+    minutes(120).await;
+    running.kill().await;
+    let _running = theatre.stage.start();
+    minutes(120).await;
+    assert_eq!(theatre.expired_seconds("one"), 0);
+    assert_eq!(theatre.clone("one").await, 200);
+    says(&theatre, "Ready", "True Succeeded", "spec.secret.name: mistyped waits");
+    assert!(theatre.stage.kube.get("Secret", NAMESPACE, "mistyped").is_none());
+    theatre.stage.bearer_token("fleet", &named("one"));
+    minutes(1).await;
+    let (_, _, message) = theatre.stage.condition("fleet", "Ready").unwrap();
+    assert!(!message.contains("waits"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renamed_secret_is_filled_once_it_is_read_and_the_old_one_let_go() {
+    let theatre = Theatre::with(&[3600]);
     theatre.stage.git_repository("fleet", "one", REPOSITORY);
     theatre.stage.bearer_token("fleet", &named("one"));
     let _running = theatre.stage.start();
     minutes(5).await;
     theatre.stage.bearer_token("fleet", &named("two"));
     minutes(5).await;
-    let exists = |name| theatre.stage.kube.get("Secret", NAMESPACE, name).is_some();
-    assert!(exists("one") && exists("two"), "a GitRepository still reads the old one");
     theatre.stage.git_repository("fleet", "two", REPOSITORY);
-    minutes(30).await;
-    assert!(!exists("one") && exists("two"));
+    seconds(2).await;
     assert_eq!(theatre.clone("two").await, 200);
+    assert!(theatre.stage.kube.get("Secret", NAMESPACE, "one").is_none());
+    minutes(120).await;
+    assert_eq!(theatre.expired_seconds("two"), 0);
+    says(&theatre, "Ready", "True Succeeded", "Secret two holds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rename_that_nobody_reads_the_old_secret_of_is_done_at_once() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("fleet", &named("one"));
+    let _running = theatre.stage.start();
+    minutes(5).await;
+    theatre.stage.bearer_token("fleet", &named("two"));
+    seconds(2).await;
+    assert_eq!(theatre.clone("two").await, 200);
+    assert!(theatre.stage.kube.get("Secret", NAMESPACE, "one").is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,6 +74,7 @@ impl Given {
         Observed {
             uid: UID,
             secret: "flux-system",
+            named: None,
             suspend: self.suspend,
             wanted: self.wanted.as_ref(),
             rival: self.rival.as_deref(),
@@ -410,6 +411,19 @@ fn an_adopted_secret_is_rid_of_the_credentials_of_others() {
     world.corrections.clear();
     world.wanted.as_mut().unwrap().adopt = false;
     assert_eq!(world.does(minutes(1)), "rest", "only where that was asked for");
+}
+
+#[test]
+fn the_keys_stay_while_a_git_repository_could_not_use_the_wanted_ones() {
+    let mut world = given(filled("new", HOUR));
+    world.minted = Some(token("new-0", NOW, HOUR));
+    let wanted = world.wanted.as_mut().unwrap();
+    wanted.formats = vec![Format::Bearer, Format::Basic];
+    let Action::Write(write) = world.decide(minutes(1)).action else { panic!("no write") };
+    assert_eq!(write.formats, [Format::Bearer, Format::Basic]);
+    let org = Repository::parse("https://org@dev.azure.com/org/project/_git/repo").unwrap();
+    world.wanted.as_mut().unwrap().unsafe_repository = org.check_formats(&[Format::Bearer]).err();
+    assert_eq!(world.does(minutes(1)), "rest");
 }
 
 #[test]
