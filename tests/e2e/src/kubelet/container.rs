@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::image::Image;
 use super::plan::Plan;
 use super::running::{Running, Signal};
 use crate::process::Process;
-use crate::wait::wait_for;
 
 /// What becomes the container's first process.
 const ENTER: &str = include_str!("enter.sh");
 
 /// Time in which a process shows up.
 const APPEARS: Duration = Duration::from_secs(5);
+
+/// Pause between two looks whether it has.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A running container. Dropped, it is killed.
 pub(super) struct Container {
@@ -41,7 +43,7 @@ impl Container {
         let logs = running.logs();
         let unshare = Process::start(running.name(), &mut command, logs)?;
         let outer = unshare.id().context("it ended at once")?;
-        let inner = wait_for("the container's process", APPEARS, async || child(outer)).await?;
+        let inner = appears(outer).await?;
         running.started(inner);
         Ok(Self { unshare, running: running.clone() })
     }
@@ -76,6 +78,17 @@ fn prepared(plan: &Plan, image: &Image) -> anyhow::Result<String> {
         writeln!(lines, "{} {} {how}", mount.source.display(), mount.target)?;
     }
     Ok(lines)
+}
+
+/// The one child of the process `parent`, once it is there.
+async fn appears(parent: u32) -> anyhow::Result<u32> {
+    let deadline = Instant::now() + APPEARS;
+    loop {
+        match child(parent) {
+            Err(_) if Instant::now() < deadline => sleep(PAUSE).await,
+            found => return found.context("the container has no process"),
+        }
+    }
 }
 
 /// The one child of the process `parent`.

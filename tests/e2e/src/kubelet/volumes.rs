@@ -39,14 +39,14 @@ impl Volumes {
     /// Makes all volumes of the Pod, below `folder`.
     pub(super) async fn make(client: &Client, pod: &Pod, folder: PathBuf) -> anyhow::Result<Self> {
         let mut volumes = Self { folder, tokens: Vec::new() };
-        for volume in pod.spec.iter().flat_map(|spec| &spec.volumes).flatten() {
-            let projected = volume.projected.as_ref().and_then(|projected| projected.sources.as_ref());
+        for volume in pod.spec.clone().and_then(|spec| spec.volumes).unwrap_or_default() {
+            let sources = volume.projected.and_then(|projected| projected.sources);
             let sources =
-                projected.with_context(|| format!("volume {}: its kind is beyond this stand-in", volume.name))?;
+                sources.with_context(|| format!("volume {}: its kind is beyond this stand-in", volume.name))?;
             let folder = volumes.folder(&volume.name);
             std::fs::create_dir_all(&folder)?;
             for source in sources {
-                volumes.project(client, pod, &folder, source).await?;
+                volumes.project(client, pod, &folder, &source).await?;
             }
         }
         Ok(volumes)

@@ -45,8 +45,8 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     check(&world, "deploy/base", &User::controller(), &kinds, &base()).await?;
     requests::check(&world, &account).await?;
     components(run, &world, &kinds).await?;
-    people(&world, &kinds).await?;
-    policies::check(&world, &account).await
+    policies::check(&world, &account).await?;
+    people(&world, &kinds).await
 }
 
 /// What ClusterRole `flux-bearer-controller` grants.
