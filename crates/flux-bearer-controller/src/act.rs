@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flux_bearer::decide::{Action, Decision, Probe, Write, lifetime};
-use flux_bearer::failure::Failure;
+use flux_bearer::failure::kubernetes::is_farewell;
+use flux_bearer::failure::{Class, Failure};
 use flux_bearer::identity::Identity;
 use flux_bearer::report::{self, Report};
 use flux_bearer::repository::Repository;
 use flux_bearer::resource::{BearerTokenStatus, Format};
-use flux_bearer::schedule::{Failing, is_usable};
+use flux_bearer::schedule::{Failing, PERMANENT_RETRY, is_usable};
 use flux_bearer::secret::{Held, Record, Release, Version, cleaning, field_manager, manifest, release, sole_manager};
 use flux_bearer::token::Token;
 use flux_bearer_azure::http::Http;
@@ -88,7 +89,8 @@ impl Loop {
         }
         for _ in 0..MAX_STEPS {
             if !self.leadership.may_write() {
-                return None;
+                // A renewal may be on its way, and then nobody else would do this work.
+                return Some(Instant::now() + STATUS_AGAIN);
             }
             let Some(decision) = self.decide(key) else { return self.release(key).await };
             if matches!(decision.action, Action::Rest) {
@@ -267,7 +269,17 @@ impl Loop {
     /// After a failed look or write: what is known of the Secret stays, and is looked at again before the next write.
     fn write_failed(&self, key: &Key, failure: Failure) {
         let now = self.clock.now();
-        tracing::error!(namespace = &*key.namespace, name = &*key.name, reason = failure.reason, error = %failure, "Secret not written");
+        if is_farewell(&failure) {
+            tracing::info!(
+                namespace = &*key.namespace,
+                name = &*key.name,
+                reason = failure.reason,
+                "Secret not written: {}",
+                failure.cause
+            );
+        } else {
+            tracing::error!(namespace = &*key.namespace, name = &*key.name, reason = failure.reason, error = %failure, "Secret not written");
+        }
         self.metrics.write_failed(&failure);
         if let Some(entry) = lock(&self.index).get_mut(key) {
             entry.writing = Some(Failing::after(entry.writing.as_ref(), failure, Some(WRITE_BACKOFF), now));
@@ -336,7 +348,9 @@ impl Loop {
             sources.map(|(name, _)| Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(name) }).collect()
         };
         for source in failing {
-            if let Err(failure) = self.kubernetes.nudge(&source, &at).await {
+            if let Err(failure) = self.kubernetes.nudge(&source, &at).await
+                && !is_farewell(&failure)
+            {
                 tracing::warn!(namespace = &*source.namespace, name = &*source.name, error = %failure, "GitRepository not nudged");
             }
         }
@@ -344,9 +358,11 @@ impl Loop {
 
     /// Reports, and says when to look again.
     async fn rest(&self, key: &Key, decision: Decision) -> Option<Instant> {
-        let failed = self.report(key, &decision.report).await.is_err();
+        let again = self.report(key, &decision.report).await.err().map(|failure| match failure.class {
+            Class::Permanent => Instant::now() + PERMANENT_RETRY,
+            _ => Instant::now() + STATUS_AGAIN,
+        });
         let wake = decision.wake.map(|at| self.clock.instant(at));
-        let again = failed.then(|| Instant::now() + STATUS_AGAIN);
         let release = self.release(key).await;
         [wake, again, release].into_iter().flatten().min()
     }
@@ -402,7 +418,9 @@ impl Loop {
         }
         let written = self.kubernetes.apply_status(key, &uid, &after).await;
         if let Err(failure) = &written {
-            tracing::warn!(namespace = &*key.namespace, name = &*key.name, error = %failure, "status not written");
+            if !is_farewell(failure) {
+                tracing::warn!(namespace = &*key.namespace, name = &*key.name, error = %failure, "status not written");
+            }
             return written;
         }
         let told = self.take_status(key, &uid, &after);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser};
 use flux_bearer::identity::Allowed;
 
+use crate::lease;
 use crate::logs::{Encoding, Verbosity};
 use crate::watch::secrets::Secrets;
 
@@ -149,6 +150,9 @@ impl Args {
         if deadline >= duration {
             return Err("--leader-election-renew-deadline must be less than --leader-election-lease-duration, or two leaders could write".into());
         }
+        if duration > lease::LONGEST {
+            return Err("--leader-election-lease-duration must be at most 10m, or nobody serves for that long after a leader's death".into());
+        }
         if retry >= deadline {
             return Err("--leader-election-retry-period must be less than --leader-election-renew-deadline, or the lease can't be kept".into());
         }
@@ -176,6 +180,8 @@ mod tests {
         assert!(args(&[]).check().is_ok());
         assert!(args(&["--leader-election-renew-deadline=35s"]).check().is_err());
         assert!(args(&["--leader-election-retry-period=30s"]).check().is_err());
+        assert!(args(&["--leader-election-lease-duration=10m"]).check().is_ok());
+        assert!(args(&["--leader-election-lease-duration=601s"]).check().is_err());
     }
 
     #[test]

@@ -40,8 +40,7 @@ impl Credentials {
     }
 
     async fn client_secret(&self, namespace: &str, name: &str) -> Result<Credential, Failure> {
-        let read = self.kubernetes.client_secret(&Key::new(namespace, name)).await;
-        match read.map_err(|failure| if failure.reason == "Forbidden" { forbidden(name) } else { failure })? {
+        match self.kubernetes.client_secret(&Key::new(namespace, name)).await? {
             Some(secret) => Ok(Credential::ClientSecret(secret)),
             None => Err(missing(
                 "the Secret of spec.identity.secretRef doesn't exist, or has no key clientSecret",
@@ -49,16 +48,6 @@ impl Credentials {
             )),
         }
     }
-}
-
-fn forbidden(name: &str) -> Failure {
-    Failure::new(
-        "CredentialForbidden",
-        Class::Permanent,
-        "HTTP 403",
-        format!("the controller may not read Secret {name}, which holds the client secret"),
-        format!("Give the controller's service account get on Secret {name}, by resourceNames"),
-    )
 }
 
 fn missing(cause: &'static str, fix: &'static str) -> Failure {

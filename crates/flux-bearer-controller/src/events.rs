@@ -1,5 +1,6 @@
 //! Kubernetes Events: on the BearerToken, and on the GitRepositories it serves, where people look first.
 
+use flux_bearer::failure::kubernetes::is_farewell;
 use flux_bearer::report::Event;
 use flux_bearer::{GROUP, NAME};
 use serde_json::{Value, json};
@@ -16,7 +17,9 @@ pub async fn publish(work: &Loop, key: &Key, uid: &str, sources: &[(Key, String)
     about.extend(concerned.map(|(source, uid)| reference("source.toolkit.fluxcd.io/v1", "GitRepository", source, uid)));
     for (number, object) in about.into_iter().enumerate() {
         let body = body(work, key, &object, number, event);
-        if let Err(failure) = work.kubernetes.create_event(&key.namespace, &body).await {
+        if let Err(failure) = work.kubernetes.create_event(&key.namespace, &body).await
+            && !is_farewell(&failure)
+        {
             tracing::warn!(namespace = &*key.namespace, name = &*key.name, error = %failure, "event not written");
         }
     }

@@ -2,22 +2,28 @@
 //!
 //! Replies are read and parsed here and not by kube's client, which logs a body it can't parse, and a body may be a Secret.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use flux_bearer::failure::{Failure, Unreachable, kubernetes};
+use flux_bearer::failure::kubernetes::{self, About, Place};
+use flux_bearer::failure::{Failure, Unreachable};
 use flux_bearer::resource::BearerTokenStatus;
 use flux_bearer::secret::{Version, farewell, field_manager};
+use flux_bearer_azure::http::headers::server_time;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::client::Body;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::index::Key;
+use crate::lease::Leadership;
 
 /// How long a call may take. kube's client has no limit of its own, and a black hole must not stop the loop.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -32,11 +38,25 @@ const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8
 #[derive(Clone)]
 pub struct Kubernetes {
     client: Client,
+    /// Namespace of the controller, for the commands that give it a right.
+    namespace: Arc<str>,
+    leadership: Leadership,
 }
 
-/// An answer: its status, how long to wait, and its body.
+/// What a look at an object has found.
+pub enum Found<T> {
+    /// The object.
+    Object(T),
+    /// There is none, or no such kind.
+    Missing,
+    /// It may not be looked at.
+    Forbidden,
+}
+
+/// An answer: its status, the server's clock, how long to wait, and its body.
 struct Answer {
     status: u16,
+    date: Option<Timestamp>,
     retry_after: Option<Duration>,
     body: Vec<u8>,
 }
@@ -45,7 +65,6 @@ struct Answer {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Status {
-    reason: String,
     details: Option<Details>,
 }
 
@@ -59,13 +78,14 @@ struct Details {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Cause {
+    reason: String,
     field: String,
 }
 
 impl Kubernetes {
-    /// Calls through `client`.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// Calls through `client` for a controller in `namespace`, and writes only while `leadership` allows it.
+    pub fn new(client: Client, namespace: &str, leadership: Leadership) -> Self {
+        Self { client, namespace: namespace.into(), leadership }
     }
 
     /// The client, for watches.
@@ -80,7 +100,7 @@ impl Kubernetes {
         match answer.status {
             404 => Ok(None),
             200 => metadata(&answer).map(Some),
-            _ => Err(answer.failure(&secret.name)),
+            _ => Err(answer.failure(About::Secret(self.place(secret)))),
         }
     }
 
@@ -97,28 +117,28 @@ impl Kubernetes {
         let answer = self.send(request(Method::PATCH, &path, METADATA_ONLY, APPLY, body)).await?;
         match answer.status {
             status @ (200 | 201) => Ok((metadata(&answer)?, status == 201)),
-            _ => Err(answer.failure(&secret.name)),
+            _ => Err(answer.failure(About::Secret(self.place(secret)))),
         }
     }
 
     /// Asks whether a Secret could be changed by this merge patch, and changes nothing.
     pub async fn try_secret(&self, secret: &Key, patch: &Value) -> Result<(), Failure> {
         let path = format!("{}?dryRun=All", path(secret, "secrets"));
-        self.merge(&path, patch, &secret.name).await.map(drop)
+        self.merge(secret, &path, patch).await.map(drop)
     }
 
     /// Changes a Secret by a merge patch; returns its new metadata.
     pub async fn patch_secret(&self, secret: &Key, manager: &str, patch: &Value) -> Result<ObjectMeta, Failure> {
         let path = format!("{}?fieldManager={}", path(secret, "secrets"), manager.replace('/', "%2F"));
-        self.merge(&path, patch, &secret.name).await
+        self.merge(secret, &path, patch).await
     }
 
-    async fn merge(&self, path: &str, patch: &Value, name: &str) -> Result<ObjectMeta, Failure> {
+    async fn merge(&self, secret: &Key, path: &str, patch: &Value) -> Result<ObjectMeta, Failure> {
         let body = patch.to_string().into_bytes();
         let answer = self.send(request(Method::PATCH, path, METADATA_ONLY, MERGE, body)).await?;
         match answer.status {
             200 => metadata(&answer),
-            _ => Err(answer.failure(name)),
+            _ => Err(answer.failure(About::Secret(self.place(secret)))),
         }
     }
 
@@ -140,22 +160,20 @@ impl Kubernetes {
         let answer = self.send(request).await?;
         match answer.status {
             200 | 202 | 404 => Ok(()),
-            _ => Err(answer.failure(&secret.name)),
+            _ => Err(answer.failure(About::Secret(self.place(secret)))),
         }
     }
 
     /// The name of the Secret that a BearerToken keeps; `None` when there is no such BearerToken.
     pub async fn secret_named_by(&self, key: &Key) -> Result<Option<String>, Failure> {
         let path = format!("/apis/flux-bearer.dev/v1alpha1/namespaces/{}/bearertokens/{}", key.namespace, key.name);
-        let answer = self.send(request(Method::GET, &path, "application/json", "", Vec::new())).await?;
-        match answer.status {
-            404 => Ok(None),
-            200 => {
-                let object: Value = parse(&answer)?;
+        match self.find::<Value>(&path).await?.0 {
+            Found::Missing => Ok(None),
+            Found::Forbidden => Err(kubernetes::from_answer(403, &[], About::Other("BearerTokens"), None)),
+            Found::Object(object) => {
                 let named = object.pointer("/spec/secret/name").and_then(Value::as_str);
                 Ok(Some(named.unwrap_or(&key.name).to_owned()))
             }
-            _ => Err(answer.failure(&key.name)),
         }
     }
 
@@ -172,7 +190,11 @@ impl Kubernetes {
             "metadata": {"name": &*key.name, "namespace": &*key.namespace, "uid": uid},
             "status": status,
         });
-        self.write(request(Method::PATCH, &path, METADATA_ONLY, APPLY, body.to_string().into_bytes())).await
+        self.write(
+            "the status of BearerTokens",
+            request(Method::PATCH, &path, METADATA_ONLY, APPLY, body.to_string().into_bytes()),
+        )
+        .await
     }
 
     /// Asks source-controller to look at a GitRepository now. A merge patch: an apply would make a deleted one anew.
@@ -183,24 +205,36 @@ impl Kubernetes {
         );
         let body = json!({"metadata": {"annotations": {flux_bearer::flux::REQUESTED_AT: at}}});
         let body = body.to_string().into_bytes();
-        self.write(request(Method::PATCH, &path, METADATA_ONLY, MERGE, body)).await
+        self.write("GitRepositories", request(Method::PATCH, &path, METADATA_ONLY, MERGE, body)).await
     }
 
     /// Creates an Event.
     pub async fn create_event(&self, namespace: &str, event: &Value) -> Result<(), Failure> {
         let path = format!("/api/v1/namespaces/{namespace}/events");
         let body = event.to_string().into_bytes();
-        self.write(request(Method::POST, &path, "application/json", "application/json", body)).await
+        self.write("Events", request(Method::POST, &path, "application/json", "application/json", body)).await
+    }
+
+    /// What is at `path`, and the API server's clock.
+    pub async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<(Found<T>, Option<Timestamp>), Failure> {
+        let answer = self.send(request(Method::GET, path, "application/json", "", Vec::new())).await?;
+        let found = match answer.status {
+            200 => Found::Object(parse(&answer)?),
+            403 => Found::Forbidden,
+            404 => Found::Missing,
+            _ => return Err(answer.failure(About::Other("what is installed"))),
+        };
+        Ok((found, answer.date))
     }
 
     /// The key `clientSecret` of a Secret.
-    pub async fn client_secret(&self, secret: &Key) -> Result<Option<SecretString>, Failure> {
+    pub async fn client_secret(&self, credential: &Key) -> Result<Option<SecretString>, Failure> {
         #[derive(Deserialize)]
         struct Data {
             #[serde(default)]
             data: std::collections::BTreeMap<String, k8s_openapi::ByteString>,
         }
-        let request = request(Method::GET, &path(secret, "secrets"), "application/json", "", Vec::new());
+        let request = request(Method::GET, &path(credential, "secrets"), "application/json", "", Vec::new());
         let answer = self.send(request).await?;
         match answer.status {
             404 => Ok(None),
@@ -209,20 +243,29 @@ impl Kubernetes {
                 let value = secret.data.get("clientSecret").and_then(|value| std::str::from_utf8(&value.0).ok());
                 Ok(value.map(|text| SecretString::from(text.trim())))
             }
-            _ => Err(answer.failure(&secret.name)),
+            _ => Err(answer.failure(About::Credential(self.place(credential)))),
         }
     }
 
-    async fn write(&self, request: Request<Body>) -> Result<(), Failure> {
+    fn place<'a>(&'a self, secret: &'a Key) -> Place<'a> {
+        Place { namespace: &secret.namespace, name: &secret.name, controller: &self.namespace }
+    }
+
+    async fn write(&self, what: &'static str, request: Request<Body>) -> Result<(), Failure> {
         let answer = self.send(request).await?;
         match answer.status {
             // Whatever answers with something else than the object is not the API server, and has written nothing.
             200..=299 => metadata(&answer).map(drop),
-            _ => Err(answer.failure("")),
+            _ => Err(answer.failure(About::Other(what))),
         }
     }
 
+    /// The one way out. Whether a write may start is asked here, with nothing to wait for between the answer and the
+    /// request: a process that was stopped for a while goes on wherever it was.
     async fn send(&self, request: Request<Body>) -> Result<Answer, Failure> {
+        if request.method() != Method::GET && !self.leadership.may_write() {
+            return Err(kubernetes::not_leading());
+        }
         match timeout(DEADLINE, self.exchange(request)).await {
             Err(_) => Err(unreachable(Unreachable::Timeout(DEADLINE))),
             Ok(Err(fault)) => Err(unreachable(fault)),
@@ -233,13 +276,15 @@ impl Kubernetes {
     async fn exchange(&self, request: Request<Body>) -> Result<Answer, Unreachable> {
         let response = self.client.send(request).await.map_err(|_| Unreachable::Connect)?;
         let status = response.status().as_u16();
+        let date = server_time(response.headers());
         let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = Limited::new(response.into_body(), MAX_REPLY).collect().await;
         let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
             Some(_) => Unreachable::TooLarge(MAX_REPLY),
             None => Unreachable::Cut,
         })?;
-        Ok(Answer { status, retry_after: asked.map(Duration::from_secs), body: body.to_bytes().to_vec() })
+        let retry_after = asked.map(Duration::from_secs);
+        Ok(Answer { status, date, retry_after, body: body.to_bytes().to_vec() })
     }
 }
 
@@ -247,13 +292,14 @@ const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";
 
 impl Answer {
-    /// The failure of a write of Secret `name`, from codes alone.
-    fn failure(&self, name: &str) -> Failure {
+    /// The failure that this answer is, from codes alone.
+    fn failure(&self, about: About<'_>) -> Failure {
         let status: Status = serde_json::from_slice(&self.body).unwrap_or_default();
         let details = status.details.unwrap_or_default();
-        let fields: Vec<&str> = details.causes.iter().map(|cause| cause.field.as_str()).collect();
+        let causes = details.causes.iter().map(|Cause { reason, field }| kubernetes::Cause { reason, field });
+        let causes: Vec<_> = causes.collect();
         let asked = self.retry_after.or(details.retry_after_seconds.map(Duration::from_secs));
-        kubernetes::from_answer(self.status, &status.reason, &fields, name, asked)
+        kubernetes::from_answer(self.status, &causes, about, asked)
     }
 }
 
@@ -279,10 +325,44 @@ fn metadata(answer: &Answer) -> Result<ObjectMeta, Failure> {
     Ok(parse::<Partial>(answer)?.metadata)
 }
 
-fn parse<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
+fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
     serde_json::from_slice(&answer.body).map_err(|_| unreachable(Unreachable::Malformed))
 }
 
 fn unreachable(fault: Unreachable) -> Failure {
     fault.failure("KubernetesUnavailable", "the Kubernetes API")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::Response;
+    use tower::service_fn;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_write_leaves_a_process_that_does_not_lead() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let send = service_fn(move |_: Request<Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async { Ok::<_, std::convert::Infallible>(Response::new(Body::empty())) }
+        });
+        let kubernetes = Kubernetes::new(Client::new(send, "ns"), "ns", Leadership::contested());
+        let (key, secret) = (Key::new("ns", "name"), SecretString::from("{}"));
+        let refused = [
+            kubernetes.apply_secret(&key, "m", false, &secret).await.map(drop),
+            kubernetes.apply_status(&key, "uid", &BearerTokenStatus::default()).await,
+            kubernetes.nudge(&key, "now").await,
+            kubernetes.create_event("ns", &json!({})).await,
+        ];
+        for refusal in refused {
+            assert_eq!(refusal.unwrap_err().reason, "NotLeading");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
+        assert!(kubernetes.secret_metadata(&key).await.is_err(), "a look leaves, and this answer is none");
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
 }

@@ -6,6 +6,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use flux_bearer::NAME;
+use flux_bearer::secret::PART_OF;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -61,31 +63,52 @@ impl Leadership {
     }
 }
 
-/// What to do about the lease.
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    /// Take it, or renew it: it is free or ours.
-    Take,
-    /// Somebody else holds it.
-    Wait,
-}
+/// Longest time that a holder is believed to want others to wait, and that may be asked of them: a lease that was edited
+/// to last for years must not outlive the tokens that its dead holder left.
+pub const LONGEST: Duration = Duration::from_secs(600);
 
-/// Which state of the lease was seen, and since when.
+/// What was last seen of the lease: since when it is so, and how long it has to stay so before it is free.
 #[derive(Debug)]
 struct Watched {
-    version: Option<String>,
+    spec: Option<LeaseSpec>,
     since: Instant,
+    wait: Duration,
 }
 
-/// Decides from the lease, and from how long it has been watched unchanged.
-fn step(lease: Option<&LeaseSpec>, unchanged: Duration, me: &str, own: Duration) -> Step {
-    let Some(spec) = lease else { return Step::Take };
-    let holder = spec.holder_identity.as_deref().unwrap_or_default();
+/// How long the lease has to stay as it is before `me` may take it. `before` is what it was until now: a lease that lost its
+/// holder without being given back (it was deleted, or edited) may still have one that knows nothing of it.
+fn wait(spec: Option<&LeaseSpec>, before: Duration, me: &str, own: Duration) -> Duration {
+    let holder = spec.and_then(|spec| spec.holder_identity.as_deref());
     // Its holder says how long to wait; a senseless value is replaced by our own.
-    let stated =
-        spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
-    let duration = stated.map_or(own, Duration::from_secs);
-    if holder.is_empty() || holder == me || unchanged >= duration { Step::Take } else { Step::Wait }
+    let stated = || {
+        let seconds =
+            spec.and_then(|spec| u64::try_from(spec.lease_duration_seconds?).ok()).filter(|seconds| *seconds > 0);
+        seconds.map_or(own, Duration::from_secs).min(LONGEST)
+    };
+    match holder {
+        None => before,
+        Some(holder) if holder.is_empty() || holder == me => Duration::ZERO,
+        Some(_) => stated(),
+    }
+}
+
+/// A holder whose lease does not carry our label.
+#[derive(Debug)]
+struct Stranger {
+    holder: String,
+    since: Instant,
+    told: bool,
+}
+
+/// What became of an attempt to get or renew the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// It is ours.
+    Ours,
+    /// Somebody else holds it.
+    Theirs,
+    /// Somebody else wrote it at the same time: it has to be looked at again.
+    Crossed,
 }
 
 /// Holds the lease as long as it can.
@@ -95,13 +118,15 @@ pub struct Elector {
     clock: Clock,
     leadership: Leadership,
     watched: Watched,
+    stranger: Option<Stranger>,
+    failing: bool,
 }
 
 impl Elector {
     /// Will hold the lease of `settings` through `api`, and extend `leadership` with every renewal.
     pub fn new(api: Api<Lease>, settings: Settings, clock: Clock, leadership: Leadership) -> Self {
-        let watched = Watched { version: None, since: Instant::now() };
-        Self { api, settings, clock, leadership, watched }
+        let watched = Watched { spec: None, since: Instant::now(), wait: Duration::ZERO };
+        Self { api, settings, clock, leadership, watched, stranger: None, failing: false }
     }
 
     /// Gets the lease, says so on `leads`, and renews it; returns when it is lost.
@@ -149,24 +174,52 @@ impl Elector {
     async fn attempt(&mut self) -> bool {
         let started = Instant::now();
         let limit = self.settings.retry_period;
-        let taken = matches!(timeout(limit, self.take()).await, Ok(Ok(true)));
-        if taken {
+        let attempt = timeout(limit, self.take()).await;
+        match &attempt {
             // Counted from before the request: its answer may have taken a while.
-            self.leadership.extend(Some(started + self.settings.renew_deadline));
+            Ok(Ok(Attempt::Ours)) => self.leadership.extend(Some(started + self.settings.renew_deadline)),
+            // Whoever was cut off, or slept, may find that it has been replaced: no write starts from here on.
+            Ok(Ok(Attempt::Theirs)) => self.leadership.extend(None),
+            Ok(Ok(Attempt::Crossed) | Err(_)) | Err(_) => {}
         }
-        taken
+        self.tell(attempt.as_ref().map(|taken| taken.as_ref().err()));
+        matches!(attempt, Ok(Ok(Attempt::Ours)))
     }
 
-    async fn take(&mut self) -> Result<bool, kube::Error> {
-        let found = self.api.get_opt(&self.settings.name).await?;
-        let version = found.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
-        if self.watched.version != version {
-            self.watched = Watched { version, since: Instant::now() };
+    /// Says what keeps the lease from being read or written, once a run of errors; never a text that a server sent.
+    fn tell<E>(&mut self, failed: Result<Option<&kube::Error>, E>) {
+        let code = match failed {
+            Ok(None) => {
+                self.failing = false;
+                return;
+            }
+            Ok(Some(kube::Error::Api(status))) => status.code,
+            Ok(Some(_)) | Err(_) => 0,
+        };
+        if std::mem::replace(&mut self.failing, true) {
+            return;
         }
-        let spec = found.as_ref().and_then(|lease| lease.spec.as_ref());
-        let unchanged = self.watched.since.elapsed();
-        if step(spec, unchanged, &self.settings.holder, self.settings.duration) == Step::Wait {
-            return Ok(false);
+        let lease = &self.settings.name;
+        match code {
+            403 => tracing::error!(
+                lease,
+                "the controller may not get, create or update its lease: kubectl apply -k deploy/base, which brings Role \
+                 flux-bearer-controller-leader-election and its binding"
+            ),
+            _ => tracing::warn!(lease, code, "the lease can't be read or renewed at the moment; retried by itself"),
+        }
+    }
+
+    async fn take(&mut self) -> Result<Attempt, kube::Error> {
+        let found = self.api.get_opt(&self.settings.name).await?;
+        let spec = found.as_ref().and_then(|lease| lease.spec.clone());
+        if self.watched.spec != spec {
+            let wait = wait(spec.as_ref(), self.watched.wait, &self.settings.holder, self.settings.duration);
+            self.watched = Watched { spec, since: Instant::now(), wait };
+        }
+        self.tell_stranger(found.as_ref());
+        if self.watched.since.elapsed() < self.watched.wait {
+            return Ok(Attempt::Theirs);
         }
         let lease = self.ours(found);
         let created = lease.metadata.resource_version.is_none();
@@ -179,12 +232,36 @@ impl Elector {
         };
         match written {
             Ok(lease) => {
-                self.watched = Watched { version: lease.metadata.resource_version, since: Instant::now() };
-                Ok(true)
+                self.watched = Watched { spec: lease.spec, since: Instant::now(), wait: Duration::ZERO };
+                Ok(Attempt::Ours)
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Attempt::Crossed),
             Err(error) => Err(error),
         }
+    }
+
+    /// Says, once a holder, that the lease is held and renewed by a program that is not ours.
+    fn tell_stranger(&mut self, lease: Option<&Lease>) {
+        let labels = |lease: &Lease| lease.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(PART_OF));
+        let holder =
+            lease.filter(|lease| !labels(lease)).and_then(|lease| lease.spec.as_ref()?.holder_identity.clone());
+        let Some(holder) = holder.filter(|_| !self.watched.wait.is_zero()) else {
+            self.stranger = None;
+            return;
+        };
+        let known = self.stranger.take().filter(|stranger| stranger.holder == holder);
+        let mut stranger = known.unwrap_or(Stranger { holder, since: Instant::now(), told: false });
+        if !stranger.told && stranger.since.elapsed() >= self.settings.duration {
+            stranger.told = true;
+            let (name, namespace) = (&self.settings.name, self.api.namespace().unwrap_or_default());
+            let holder: String = stranger.holder.chars().filter(char::is_ascii_graphic).take(64).collect();
+            tracing::error!(
+                holder,
+                "another program holds the lease, so nothing is written here. Look who: kubectl -n {namespace} get lease {name} \
+                 -o yaml; then give that program another lease, or run one replica with --enable-leader-election=false"
+            );
+        }
+        self.stranger = Some(stranger);
     }
 
     /// The lease as it is once we hold it.
@@ -193,6 +270,8 @@ impl Elector {
             metadata: ObjectMeta { name: Some(self.settings.name.clone()), ..ObjectMeta::default() },
             ..Lease::default()
         });
+        // Tells our lease from another program's of the same name.
+        lease.metadata.labels.get_or_insert_default().insert(PART_OF.to_owned(), NAME.to_owned());
         let now = MicroTime(micros(self.clock.now()));
         let before = lease.spec.take().unwrap_or_default();
         let same = before.holder_identity.as_ref() == Some(&self.settings.holder);
@@ -227,19 +306,24 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_taken_when_free_ours_or_watched_unchanged_for_its_duration() {
+    fn a_lease_is_free_when_given_back_or_ours_or_unchanged_for_as_long_as_its_holder_says() {
         let seconds = Duration::from_secs;
         let cases = [
-            (None, 0, Step::Take),
-            (Some(held_by("", 35)), 0, Step::Take),
-            (Some(held_by("me", 35)), 0, Step::Take),
-            (Some(held_by("other", 35)), 34, Step::Wait),
-            (Some(held_by("other", 35)), 35, Step::Take),
-            (Some(held_by("other", 5)), 5, Step::Take),
-            (Some(held_by("other", -1)), 34, Step::Wait),
+            (None, 0, 0),
+            (Some(held_by("", 35)), 35, 0),
+            (Some(held_by("me", 35)), 35, 0),
+            (Some(held_by("other", 35)), 0, 35),
+            (Some(held_by("other", 5)), 0, 5),
+            (Some(held_by("other", 0)), 0, 40),
+            (Some(held_by("other", -1)), 0, 40),
+            (Some(held_by("other", i32::MAX)), 0, 600),
+            // Nobody gave it back: whoever held it may not know yet.
+            (None, 35, 35),
+            (Some(LeaseSpec::default()), 35, 35),
         ];
-        for (lease, unchanged, expected) in cases {
-            assert_eq!(step(lease.as_ref(), seconds(unchanged), "me", seconds(35)), expected, "{lease:?} {unchanged}");
+        for (lease, before, expected) in cases {
+            let wait = wait(lease.as_ref(), seconds(before), "me", seconds(40));
+            assert_eq!(wait, seconds(expected), "{lease:?} {before}");
         }
     }
 

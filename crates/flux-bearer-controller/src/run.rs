@@ -123,15 +123,16 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
 }
 
 fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership) -> Arc<Loop> {
-    let kubernetes = Kubernetes::new(parts.client.clone());
+    let kubernetes = Kubernetes::new(parts.client.clone(), &settings.pod.namespace, leadership.clone());
     let credentials = Credentials { assertion: parts.assertion.clone(), kubernetes: kubernetes.clone() };
     let queue = Arc::new(Queue::default());
     let woken = Arc::clone(&queue);
-    let mints = Mints::new(parts.azure.clone(), credentials, parts.clock.clone(), parts.metrics.clone(), move |keys| {
+    let wake = move |keys| {
         for key in &keys {
             woken.wake(key);
         }
-    });
+    };
+    let mints = Mints::new(parts.azure.clone(), credentials, parts.clock.clone(), parts.metrics.clone(), wake);
     Arc::new(Loop {
         index: Mutex::new(Index::new(settings.pod.clone())),
         queue,

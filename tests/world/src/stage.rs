@@ -40,6 +40,9 @@ use crate::identities::{ISSUER, SUBJECT, TENANT, client};
 /// The namespace that everything happens in.
 pub const NAMESPACE: &str = "flux-system";
 
+/// Name of the lease that replicas hold.
+pub const LEASE: &str = "flux-bearer-controller-leader-election";
+
 /// Audience of the controller's service account token.
 pub const AUDIENCE: &str = "api://AzureADTokenExchange";
 
@@ -175,7 +178,7 @@ impl Stage {
         start(parts, |settings| {
             machine.name.clone_into(&mut settings.instance);
             settings.lease = Some(lease::Settings {
-                name: "flux-bearer-controller-leader-election".into(),
+                name: LEASE.into(),
                 holder: machine.name.clone(),
                 duration: Duration::from_secs(35),
                 renew_deadline: Duration::from_secs(30),

@@ -5,11 +5,11 @@ mod support;
 use flux_bearer_controller::run::End;
 use flux_bearer_sim::faults::{Effect, Fault};
 use flux_bearer_world::identities::REPOSITORY;
-use flux_bearer_world::stage::{Machine, Running};
+use flux_bearer_world::stage::{LEASE, Machine, NAMESPACE, Running};
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::pair::{answers, fault, json_answer, page};
-use support::{Theatre, minutes, seconds};
+use support::{Theatre, lines, minutes, seconds};
 
 /// How long after its last renewal a leader may still write, in seconds.
 const DEADLINE: u64 = 30;
@@ -190,4 +190,203 @@ async fn a_step_of_one_machines_clock_moves_no_lease_and_expires_no_token() {
         theatre.writers_under_lease(DEADLINE);
         b.kill().await;
     }
+}
+
+/// Makes `holder` hold the lease for `seconds`, as one that has taken it just now.
+fn held_by(theatre: &Theatre, holder: &str, seconds: u32) {
+    let now = theatre.stage.world.clock().now().to_string();
+    let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": seconds, "renewTime": now, "acquireTime": now});
+    edit_lease(theatre, |lease| lease["spec"] = spec);
+}
+
+fn edit_lease(theatre: &Theatre, edit: impl FnOnce(&mut Value)) {
+    let empty = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE, "namespace": NAMESPACE}});
+    let mut lease = theatre.stage.kube.get("Lease", NAMESPACE, LEASE).unwrap_or(empty);
+    edit(&mut lease);
+    theatre.stage.kube.apply(lease);
+}
+
+/// Stops the process of every controller for longer than a lease, as SIGSTOP does: time passes, and then each goes on from
+/// where it was. Meanwhile `b` has taken the lease.
+async fn stop_while_b_takes_the_lease(theatre: &Theatre) {
+    held_by(theatre, "b", 600);
+    tokio::time::advance(std::time::Duration::from_secs(50)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_was_stopped_and_goes_on_writes_nothing_whatever_it_was_at() {
+    // What it is at when it is stopped: the request whose answer takes seconds, and how many seconds before the refresh.
+    let cases = [
+        ("a sign-in", "azure", "oauth2/v2.0/token", 1),
+        ("the Secret", "kube", "/secrets/flux-system?fieldManager", 1),
+        ("the status", "kube", "/bearertokens/flux-system/status", 1),
+        ("nothing", "", "", 20),
+    ];
+    for (what, whose, path, before) in cases {
+        for first in [true, false] {
+            let theatre = Theatre::with(&[600]);
+            theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
+            theatre.stage.bearer_token("flux-system", &json!({}));
+            let slow = Fault { path: Some(path.into()), ..fault(Some(3_000), None) };
+            let start = || match whose {
+                "azure" => theatre.stage.world.faults().set(slow.clone()),
+                "kube" => theatre.stage.kube.faults().set(slow.clone()),
+                _ => {}
+            };
+            if first {
+                start();
+            }
+            let a = theatre.stage.start_replica_on(&theatre.stage.machine("a"));
+            seconds(2).await;
+            if !first {
+                seconds(20).await;
+                start();
+                seconds(theatre.seconds_to_refresh("flux-system") + 3 - before).await;
+            }
+            stop_while_b_takes_the_lease(&theatre).await;
+            assert_eq!(ended(a).await, Some(End::LeaseLost), "{what}");
+            theatre.writers_under_lease(DEADLINE);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_was_stopped_and_not_replaced_goes_on_and_forgets_no_work() {
+    for before in (0..60).step_by(7) {
+        let theatre = Theatre::with(&[600]);
+        theatre.stage.bearer_token("flux-system", &json!({}));
+        let _a = theatre.stage.start_replica_on(&theatre.stage.machine("a"));
+        seconds(20).await;
+        seconds(theatre.seconds_to_refresh("flux-system") - before).await;
+        tokio::time::advance(std::time::Duration::from_secs(50)).await;
+        minutes(20).await;
+        assert_eq!(theatre.leader(), "a");
+        assert_eq!(
+            theatre.stage.says("flux-system", "Ready"),
+            "True Succeeded",
+            "stopped {before} s before its refresh"
+        );
+        assert_eq!(theatre.expired_seconds("flux-system"), 0, "stopped {before} s before its refresh");
+        theatre.writers_under_lease(DEADLINE);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_deleted_under_its_leader_is_made_anew_by_it() {
+    for wait in (0..30).step_by(4) {
+        let two = Two::start().await;
+        seconds(wait).await;
+        assert!(two.theatre.stage.kube.delete("Lease", NAMESPACE, LEASE));
+        minutes(30).await;
+        assert_eq!(two.theatre.leader(), "a", "deleted after {wait} s");
+        assert_eq!(two.writers(), ["a"], "deleted after {wait} s");
+        assert_eq!(two.theatre.expired_seconds("flux-system"), 0);
+        let Two { theatre, a, b, .. } = two;
+        a.kill().await;
+        theatre.stage.kube.delete("Lease", NAMESPACE, LEASE);
+        seconds(TAKEOVER + 5).await;
+        assert_eq!(theatre.leader(), "b", "nobody made it anew");
+        b.kill().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_edited_to_nonsense_stays_with_its_leader() {
+    let cases = [
+        ("no spec", json!(null)),
+        ("nobody in it", json!({"leaseDurationSeconds": 35})),
+        ("no duration", json!({"holderIdentity": "a"})),
+        ("no time at all", json!({"holderIdentity": "a", "leaseDurationSeconds": 0, "renewTime": null})),
+        ("less than no time", json!({"holderIdentity": "a", "leaseDurationSeconds": -7})),
+        ("an age", json!({"holderIdentity": "a", "leaseDurationSeconds": i32::MAX, "leaseTransitions": i32::MAX})),
+        (
+            "times of its own",
+            json!({"holderIdentity": "a", "leaseDurationSeconds": 35, "renewTime": "2199-01-01T00:00:00.000000Z", "acquireTime": "1970-01-01T00:00:00.000000Z"}),
+        ),
+    ];
+    for (what, spec) in cases {
+        let two = Two::start().await;
+        seconds(7).await;
+        edit_lease(&two.theatre, |lease| lease["spec"] = spec);
+        minutes(30).await;
+        assert_eq!(two.theatre.leader(), "a", "{what}");
+        assert_eq!(two.writers(), ["a"], "{what}");
+        assert_eq!(two.theatre.expired_seconds("flux-system"), 0, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_in_whose_lease_somebody_wrote_another_ends_at_its_next_renewal() {
+    let Two { theatre, a, b, .. } = Two::start().await;
+    held_by(&theatre, "nobody", 35);
+    seconds(16).await;
+    assert_eq!(tokio::time::timeout(std::time::Duration::from_secs(1), a.end()).await, Ok(Some(End::LeaseLost)));
+    seconds(TAKEOVER).await;
+    assert_eq!(theatre.leader(), "b");
+    b.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_leaders_lease_that_was_made_to_last_for_years_is_free_after_ten_minutes() {
+    let Two { theatre, a, b, .. } = Two::start().await;
+    a.kill().await;
+    edit_lease(&theatre, |lease| lease["spec"]["leaseDurationSeconds"] = i32::MAX.into());
+    seconds(590).await;
+    assert_eq!(theatre.leader(), "a");
+    seconds(20).await;
+    assert_eq!(theatre.leader(), "b");
+    b.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_writes_notes_on_a_dead_leaders_lease_does_not_renew_it() {
+    let Two { theatre, a, b, .. } = Two::start().await;
+    a.kill().await;
+    for note in 0..8 {
+        theatre.stage.kube.annotate("Lease", NAMESPACE, LEASE, "example.com/note", &note.to_string());
+        seconds(5).await;
+    }
+    assert_eq!(theatre.leader(), "b");
+    b.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_of_another_program_is_told_once_a_holder_and_never_stolen() {
+    lines::keep();
+    let theatre = Theatre::with(&[600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    held_by(&theatre, "other-program_1", 15);
+    let a = theatre.stage.start_replica_on(&theatre.stage.machine("a"));
+    for holder in ["other-program_1", "other-program_2\n{}"] {
+        for _ in 0..60 {
+            held_by(&theatre, holder, 15);
+            seconds(10).await;
+        }
+        let told = lines::take(&["another program holds the lease", &holder[..15]]);
+        assert_eq!(told.len(), 1, "{told:?}");
+        let fix = [
+            "kubectl -n flux-system get lease flux-bearer-controller-leader-election",
+            "--enable-leader-election=false",
+        ];
+        assert!(fix.iter().all(|fix| told[0].contains(fix)), "{told:?}");
+    }
+    assert!(*a.ready.borrow(), "it is ready like every follower");
+    assert_eq!(theatre.writes(), 0);
+    seconds(25).await;
+    assert_eq!(theatre.leader(), "a", "it is free once nobody renews it");
+    let lease = theatre.stage.kube.get("Lease", NAMESPACE, LEASE).unwrap();
+    assert_eq!(lease["metadata"]["labels"]["app.kubernetes.io/part-of"], "flux-bearer");
+    assert_eq!(theatre.stage.says("flux-system", "Ready"), "True Succeeded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_lease_is_no_strangers_and_a_forbidden_one_is_told_once() {
+    lines::keep();
+    let two = Two::start().await;
+    minutes(10).await;
+    assert_eq!(lines::take(&["another program"]), Vec::<String>::new());
+    two.theatre.stage.kube.set_authorizer(|info| info.resource != "leases");
+    minutes(10).await;
+    let told = lines::take(&["may not get, create or update its lease", "flux-bearer-controller-leader-election"]);
+    assert_eq!(told.len(), 2, "one a replica: {told:?}");
 }

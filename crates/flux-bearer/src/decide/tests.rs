@@ -435,7 +435,7 @@ fn a_change_of_the_deletion_policy_is_remembered_at_once() {
     let Action::Write(write) = world.decide(minutes(1)).action else { panic!("no write") };
     assert_eq!((write.deletion_policy, write.made, write.force), (DeletionPolicy::Delete, true, false));
     // A spec that can't be read says nothing of it.
-    world.wanted = Err(crate::failure::kubernetes::from_answer(500, "", &[], "s", None));
+    world.wanted = Err(Failure::new("InvalidSpec", Class::Permanent, "InvalidSpec", "unreadable", "none"));
     assert_eq!(world.does(minutes(1)), "rest");
 }
 

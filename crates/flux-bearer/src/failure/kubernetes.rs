@@ -4,35 +4,75 @@ use std::time::Duration;
 
 use super::Class::{Permanent, Transient};
 use super::Failure;
+use crate::token::fingerprint;
 
-/// The failure for an answer to a write of the Secret `name`: HTTP status, the Status object's `reason`, and the fields
-/// that its causes name.
-pub fn from_answer(status: u16, reason: &str, fields: &[&str], name: &str, retry_after: Option<Duration>) -> Failure {
+/// What a request was about.
+#[derive(Clone, Copy, Debug)]
+pub enum About<'a> {
+    /// A Secret that is kept filled.
+    Secret(Place<'a>),
+    /// A Secret whose client secret is read.
+    Credential(Place<'a>),
+    /// What the ClusterRole allows, in words.
+    Other(&'static str),
+}
+
+/// A Secret, and the controller that wants it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Namespace of the Secret.
+    pub namespace: &'a str,
+    /// Name of the Secret.
+    pub name: &'a str,
+    /// Namespace of the controller.
+    pub controller: &'a str,
+}
+
+/// One cause in a Status object, as far as it is looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cause<'a> {
+    /// Its reason.
+    pub reason: &'a str,
+    /// The field that it names.
+    pub field: &'a str,
+}
+
+/// The failure for an answer: HTTP status, the causes in the Status object, and what was asked for.
+pub fn from_answer(status: u16, causes: &[Cause<'_>], about: About<'_>, retry_after: Option<Duration>) -> Failure {
     let code = format!("HTTP {status}");
-    let failure = match (status, reason) {
-        (403, _) => Failure::new(
-            "Forbidden",
+    let names = |field: &str| causes.iter().any(|cause| cause.field == field);
+    let name = match about {
+        About::Secret(place) | About::Credential(place) => place.name,
+        About::Other(_) => "",
+    };
+    let failure = match (status, about) {
+        (403, _) if causes.iter().any(|cause| cause.reason == "NamespaceTerminating") => Failure::new(
+            TERMINATING,
             Permanent,
             code,
-            format!("the controller may not write Secret {name}"),
-            format!("Add {name} to the resourceNames of the controller's Role, with get, list, watch, create, patch"),
+            "the namespace is being deleted, so nothing new can be made in it",
+            "Nothing to do: the BearerToken goes with its namespace",
         ),
+        (403, about) => forbidden(code, about),
+        (404, About::Other(what)) => {
+            Failure::new(GONE, Permanent, code, format!("{what}: there is none any more"), "Nothing to do")
+        }
         (404, _) => Failure::new(
-            "NamespaceGone",
+            NO_NAMESPACE,
             Permanent,
             code,
             "the namespace doesn't exist any more",
             "Delete the BearerToken, or make the namespace again",
         ),
         // A Secret of type kubernetes.io/basic-auth can't lose its user name and password.
-        (422, _) if fields.iter().any(|field| field.starts_with("data[")) => Failure::new(
+        (422, _) if causes.iter().any(|cause| cause.field.starts_with("data[")) => Failure::new(
             "SecretNeedsBasic",
             Permanent,
             code,
             format!("Secret {name} is of a type that needs the keys username and password; it was not touched"),
             "Set spec.secret.formats: [Basic], which writes them",
         ),
-        (422, _) if fields.contains(&"data") || fields.contains(&"immutable") => Failure::new(
+        (422, _) if names("data") || names("immutable") => Failure::new(
             "SecretImmutable",
             Permanent,
             code,
@@ -40,17 +80,65 @@ pub fn from_answer(status: u16, reason: &str, fields: &[&str], name: &str, retry
             format!("kubectl delete secret {name}, and it is made anew at once"),
         ),
         // Another object of the same name has come between: the write is pinned to the uid of the old one, or was to make it.
-        (422, _) if fields.contains(&"metadata.uid") || fields.contains(&"type") => busy(code),
+        (422, _) if names("metadata.uid") || names("type") => busy(code),
         (409 | 429 | 408 | 500.., _) => busy(code),
-        _ => Failure::new(
-            "WriteRejected",
-            Permanent,
-            code,
-            format!("the Kubernetes API refuses the write of Secret {name}"),
-            "Look for an admission policy or webhook that guards Secrets",
-        ),
+        (_, About::Other(what)) => rejected(code, what.to_owned()),
+        _ => rejected(code, format!("Secret {name}")),
     };
     failure.retry_after(retry_after)
+}
+
+const TERMINATING: &str = "NamespaceTerminating";
+const NO_NAMESPACE: &str = "NamespaceGone";
+const GONE: &str = "ObjectGone";
+
+/// Whether a failure only says that an object or its namespace is on its way out: that is nobody's fault.
+pub fn is_farewell(failure: &Failure) -> bool {
+    [TERMINATING, NO_NAMESPACE, GONE].contains(&failure.reason)
+}
+
+fn forbidden(code: String, about: About<'_>) -> Failure {
+    let (reason, cause, fix) = match about {
+        About::Secret(place) => (
+            "Forbidden",
+            format!("the controller may not read and write Secret {}", place.name),
+            grant(place, "get,list,watch,create,patch"),
+        ),
+        About::Credential(place) => (
+            "CredentialForbidden",
+            format!("the controller may not read Secret {}, which holds the client secret", place.name),
+            grant(place, "get"),
+        ),
+        About::Other(what) => (
+            "Forbidden",
+            format!("the controller may not write {what}"),
+            "kubectl apply -k deploy/base, which brings ClusterRole flux-bearer-controller and its binding".to_owned(),
+        ),
+    };
+    Failure::new(reason, Permanent, code, cause, fix)
+}
+
+/// The commands that give the controller these verbs on one Secret, whatever Roles there are. Whole, they fit into a
+/// condition beside the cause.
+fn grant(place: Place<'_>, verbs: &str) -> String {
+    let Place { namespace, name, controller } = place;
+    let role = if name.len() > 63 { fingerprint(name) } else { name.to_owned() };
+    format!(
+        "kubectl -n {namespace} create role flux-bearer-{role} --verb={verbs} --resource=secrets --resource-name={name} && \
+         kubectl -n {namespace} create rolebinding flux-bearer-{role} --role=flux-bearer-{role} \
+         --serviceaccount={controller}:flux-bearer-controller"
+    )
+}
+
+fn rejected(code: String, what: String) -> Failure {
+    let cause = format!("the Kubernetes API refuses the write of {what}");
+    Failure::new("WriteRejected", Permanent, code, cause, "Look for an admission policy or webhook that guards it")
+}
+
+/// The failure of a write that did not start, because another process may lead by now.
+pub fn not_leading() -> Failure {
+    let cause = "this process has not renewed its lease in time, and writes nothing until it has";
+    Failure::new("NotLeading", Transient, "NotLeading", cause, "Renewed by itself, or another replica takes over")
 }
 
 fn busy(code: String) -> Failure {
@@ -62,23 +150,67 @@ fn busy(code: String) -> Failure {
 mod tests {
     use super::*;
 
+    const PLACE: Place<'_> = Place { namespace: "tenant", name: "s", controller: "flux-system" };
+
+    fn reason(status: u16, cause: Cause<'_>, about: About<'_>) -> &'static str {
+        from_answer(status, &[cause], about, None).reason
+    }
+
     #[test]
     fn answers_have_their_reason() {
-        let cases: &[(u16, &str, &[&str], &str)] = &[
-            (403, "Forbidden", &[], "Forbidden"),
-            (404, "NotFound", &[], "NamespaceGone"),
-            (422, "Invalid", &["data[username]", "data[password]"], "SecretNeedsBasic"),
-            (422, "Invalid", &["data"], "SecretImmutable"),
-            (422, "Invalid", &["metadata.annotations"], "WriteRejected"),
-            (422, "Invalid", &["metadata.uid"], "KubernetesUnavailable"),
-            (422, "Invalid", &["type"], "KubernetesUnavailable"),
-            (400, "BadRequest", &[], "WriteRejected"),
-            (409, "Conflict", &[], "KubernetesUnavailable"),
-            (500, "InternalError", &[], "KubernetesUnavailable"),
-            (429, "TooManyRequests", &[], "KubernetesUnavailable"),
+        let cases = [
+            (403, "", "Forbidden"),
+            (404, "", "NamespaceGone"),
+            (422, "data[username]", "SecretNeedsBasic"),
+            (422, "data", "SecretImmutable"),
+            (422, "metadata.annotations", "WriteRejected"),
+            (422, "metadata.uid", "KubernetesUnavailable"),
+            (422, "type", "KubernetesUnavailable"),
+            (400, "", "WriteRejected"),
+            (409, "", "KubernetesUnavailable"),
+            (500, "", "KubernetesUnavailable"),
+            (429, "", "KubernetesUnavailable"),
         ];
-        for (status, reason, fields, expected) in cases {
-            assert_eq!(from_answer(*status, reason, fields, "s", None).reason, *expected, "{status} {fields:?}");
+        for (status, field, expected) in cases {
+            let cause = Cause { field, ..Cause::default() };
+            assert_eq!(reason(status, cause, About::Secret(PLACE)), expected, "{status} {field:?}");
         }
+    }
+
+    #[test]
+    fn a_namespace_or_object_on_its_way_out_is_nobodys_fault() {
+        let terminating = Cause { reason: "NamespaceTerminating", field: "metadata.namespace" };
+        for (status, cause, about) in [
+            (403, terminating, About::Secret(PLACE)),
+            (403, terminating, About::Other("Events")),
+            (404, Cause::default(), About::Secret(PLACE)),
+            (404, Cause::default(), About::Other("Events")),
+        ] {
+            assert!(is_farewell(&from_answer(status, &[cause], about, None)), "{status} {about:?}");
+        }
+        assert!(!is_farewell(&from_answer(403, &[], About::Secret(PLACE), None)));
+    }
+
+    #[test]
+    fn a_secret_that_is_in_no_role_is_told_with_the_commands_that_put_it_there() {
+        assert_eq!(
+            from_answer(403, &[], About::Secret(PLACE), None).to_string(),
+            "HTTP 403: the controller may not read and write Secret s. kubectl -n tenant create role flux-bearer-s \
+             --verb=get,list,watch,create,patch --resource=secrets --resource-name=s && kubectl -n tenant create \
+             rolebinding flux-bearer-s --role=flux-bearer-s --serviceaccount=flux-system:flux-bearer-controller"
+        );
+        let credential = from_answer(403, &[], About::Credential(PLACE), None);
+        assert_eq!(credential.reason, "CredentialForbidden");
+        assert!(credential.fix.contains("--verb=get --resource=secrets --resource-name=s "), "{credential}");
+        let other = from_answer(403, &[], About::Other("Events"), None);
+        assert!(other.cause.contains("Events") && other.fix.contains("ClusterRole flux-bearer-controller"), "{other}");
+    }
+
+    #[test]
+    fn the_commands_are_whole_in_a_condition_whatever_the_names() {
+        let (namespace, name) = ("n".repeat(63), "s".repeat(253));
+        let place = Place { namespace: &namespace, name: &name, controller: &namespace };
+        let told = from_answer(403, &[], About::Secret(place), None).to_string();
+        assert!(told.len() <= 1024 && told.ends_with(":flux-bearer-controller"), "{}: {told}", told.len());
     }
 }

@@ -89,7 +89,12 @@ async fn a_usable_token_stays_ready_while_the_controller_has_no_right_to_its_sec
     pair.theatre.stage.kube.set_authorizer(|info| info.resource != "secrets" || info.name != "bad");
     minutes(45).await;
     pair.says("a lost right", "Ready", "True Succeeded", &[]);
-    pair.says("a lost right", "RefreshFailing", "True Forbidden", &["Add bad to the resourceNames"]);
+    pair.says(
+        "a lost right",
+        "RefreshFailing",
+        "True Forbidden",
+        &["kubectl -n flux-system create role flux-bearer-bad ", "--resource-name=bad && kubectl"],
+    );
     assert_eq!(pair.secret(), filled);
     pair.theatre.stage.kube.set_authorizer(|_| true);
     minutes(6).await;
