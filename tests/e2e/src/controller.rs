@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::cluster::Cluster;
-use crate::tools::Tools;
 use crate::wait::wait_for;
 
 /// The audience that Entra ID asks of an assertion.
@@ -81,10 +80,10 @@ impl Deployment {
     }
 }
 
-/// Installs all but the Deployment, which is returned.
-pub(crate) async fn install(tools: &Tools, cluster: &Cluster) -> anyhow::Result<Deployment> {
+/// Installs all that the kustomization in `folder` has but the Deployment, which is returned.
+pub(crate) async fn install(kubectl: &Path, folder: &Path, cluster: &Cluster) -> anyhow::Result<Deployment> {
     let mut deployment = None;
-    let manifests = kustomize(&tools.kubectl, &tools.install).await?;
+    let manifests = kustomize(kubectl, folder).await?;
     let objects: Vec<DynamicObject> = serde_saphyr::from_multiple(&manifests).context("the manifests can't be read")?;
     for object in objects {
         match object.types.as_ref().map(|types| types.kind.as_str()) {

@@ -65,7 +65,8 @@ impl<'a> World<'a> {
         let repository = Repository::create(&run.folder.join("fleet.git"), folder.join("clone")).await?;
         let cluster = Cluster::start(&run.tools, &run.pki, &folder).await?;
         cluster.apply(CLUSTER).await?;
-        let deployment = controller::install(&run.tools, &cluster).await?.flags(&["--log-level=debug"]);
+        let deployment =
+            controller::install(&run.tools.kubectl, &run.tools.install, &cluster).await?.flags(&["--log-level=debug"]);
         let kubelet = Kubelet::start(cluster.client(), run.image.clone(), &folder);
         story.tell("Kubernetes runs, and all that is shipped is applied but the Deployment");
         Ok(Self { run, folder, story, repository, kubelet, cluster, deployment })

@@ -5,17 +5,16 @@ mod matrix;
 mod policies;
 mod requests;
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use http::Request;
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use self::account::Account;
 use self::matrix::{Grant, Kind, User, may};
 use crate::cluster::NAMESPACE;
+use crate::controller;
 use crate::flux;
 use crate::wait::wait_for;
 use crate::world::{Run, World};
@@ -36,13 +35,13 @@ const POLICIES: &[&str] =
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
     flux::define(&run.tools, &world.cluster).await?;
-    world.cluster.apply(&rendered(run, "../../deploy/base").await?).await?;
     let tenant = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TENANT}});
     world.cluster.apply(&tenant.to_string()).await?;
     let account = Account::sign_in(&world.cluster).await?;
 
     let kinds = matrix::kinds(&world.cluster.client()).await?;
-    check(&world, "deploy/base", &User::controller(), &kinds, &base()).await?;
+    check(&world, "the installation", &User::controller(), &kinds, &base()).await?;
+    ports(&world).await?;
     requests::check(&world, &account).await?;
     components(run, &world, &kinds).await?;
     policies::check(&world, &account).await?;
@@ -59,16 +58,17 @@ fn cluster_role() -> Vec<Grant> {
     ]
 }
 
-/// What `deploy/base` grants besides, and what every account may.
+/// What the installation grants besides, and what every account may.
 fn others() -> Vec<Grant> {
     vec![
-        may("get list watch create patch", "secrets").within(NAMESPACE).named(&["flux-system"]),
+        may("get list watch create patch", "secrets").within(NAMESPACE).named(&["flux-system", "fleet"]),
         may("create", LEASES).within(NAMESPACE),
         may("get update", LEASES).within(NAMESPACE).named(&["flux-bearer-controller-leader-election"]),
         may("get", "apiextensions.k8s.io/customresourcedefinitions").named(&["bearertokens.flux-bearer.dev"]),
         may("get", "admissionregistration.k8s.io/validatingadmissionpolicies").named(POLICIES),
         may("get", "admissionregistration.k8s.io/validatingadmissionpolicybindings").named(POLICIES),
-        // Who am I, and what may I?
+        // Every account may read whom the cluster trusts, and ask who it is and what it may.
+        may("get list watch", "certificates.k8s.io/clustertrustbundles"),
         may("create", "authentication.k8s.io/selfsubjectreviews"),
         may("create", "authorization.k8s.io/selfsubjectaccessreviews"),
         may("create", "authorization.k8s.io/selfsubjectrulesreviews"),
@@ -79,29 +79,45 @@ fn base() -> Vec<Grant> {
     [cluster_role(), others()].concat()
 }
 
-/// Each component alone, over the base.
+/// The NetworkPolicy opens single ports: a rule without any would open all of them.
+async fn ports(world: &World<'_>) -> anyhow::Result<()> {
+    let path = "/apis/networking.k8s.io/v1/namespaces/flux-system/networkpolicies/flux-bearer-controller";
+    let policy = world.cluster.get(path).await?;
+    for direction in ["/spec/ingress", "/spec/egress"] {
+        let rules = policy.pointer(direction).and_then(Value::as_array).with_context(|| format!("no {direction}"))?;
+        let numbered = |port: &Value| port.get("port").is_some_and(Value::is_u64);
+        let named =
+            |rule: &Value| rule.get("ports").and_then(Value::as_array).is_some_and(|all| all.iter().all(numbered));
+        ensure!(!rules.is_empty() && rules.iter().all(named), "{direction} opens more than single ports: {rules:?}");
+    }
+    Ok(())
+}
+
+/// Each component alone, over the installation.
 async fn components(run: &Run, world: &World<'_>, kinds: &[Kind]) -> anyhow::Result<()> {
     const OF_CLUSTER: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
     const OF_NAMESPACE: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/flux-system/rolebindings";
 
-    let apply = async |name: &str, flag: &str, grants: Vec<Grant>| {
-        let manifests = rendered(run, &format!("manifests/components/{name}")).await?;
-        ensure!(manifests.contains(flag), "component {name} does not set {flag}");
-        world.cluster.apply(&manifests).await?;
-        check(world, &format!("component {name}"), &User::controller(), kinds, &grants).await
+    // That it becomes available shows that the controller knows the component's flag.
+    let apply = async |name: &str, grants: Vec<Grant>| {
+        let folder = run.tools.install.with_file_name("components").join(name);
+        let deployment = controller::install(&run.tools.kubectl, &folder, &world.cluster).await?.replicas(1);
+        deployment.roll_out(&world.cluster).await?;
+        check(world, &format!("component {name}"), &User::controller(), kinds, &grants).await?;
+        deployment.replicas(0).roll_out(&world.cluster).await
     };
     let credential = may("get", "secrets").within(NAMESPACE).named(&["flux-bearer-credentials"]);
-    apply("credential-secrets", "", [base(), vec![credential]].concat()).await?;
+    apply("credential-secrets", [base(), vec![credential]].concat()).await?;
     remove(world, &format!("{OF_NAMESPACE}/flux-bearer-controller-credentials")).await?;
 
     let any = may("get list watch create patch", "secrets");
-    apply("open", "--watch-secrets=labelled", [base(), vec![any]].concat()).await?;
+    apply("open", [base(), vec![any]].concat()).await?;
     remove(world, &format!("{OF_CLUSTER}/flux-bearer-controller-open")).await?;
 
     // kubectl takes nothing away that a new version of the manifests no longer has.
     remove(world, &format!("{OF_CLUSTER}/flux-bearer-controller")).await?;
     let narrowed: Vec<Grant> = cluster_role().into_iter().map(|grant| grant.within(NAMESPACE)).collect();
-    apply("one-namespace", "--watch-all-namespaces=false", [narrowed, others()].concat()).await
+    apply("one-namespace", [narrowed, others()].concat()).await
 }
 
 /// What Kubernetes' own roles for people get in their namespace.
@@ -130,15 +146,6 @@ async fn check(world: &World<'_>, what: &str, user: &User, kinds: &[Kind], grant
     let asked = wait_for(&format!("the rights of {what}"), EFFECT, look).await?;
     world.story.tell(&format!("{what}: {} questions, {} times yes, as written", asked.questions, asked.allowed));
     Ok(())
-}
-
-/// A kustomization, rendered.
-async fn rendered(run: &Run, folder: &str) -> anyhow::Result<String> {
-    let mut kubectl = Command::new(&run.tools.kubectl);
-    kubectl.arg("kustomize").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
-    let output = kubectl.output().await.context("can't run kubectl")?;
-    ensure!(output.status.success(), "{folder}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 async fn remove(world: &World<'_>, path: &str) -> anyhow::Result<()> {

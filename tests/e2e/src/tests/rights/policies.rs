@@ -53,7 +53,6 @@ const FOREIGN: &[&str] = &[
     "https://dev.azure.com/contoso/platform/_git/a%2Fb",
     r"https://dev.azure.com/contoso/platform/_git/a\b",
     "https://dev.azure.com/contoso/my platform/_git/fleet",
-    "https://dev.azure.com/contoso/platform/_git/fleet\n",
 ];
 
 /// URLs that may.
