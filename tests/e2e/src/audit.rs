@@ -1,17 +1,30 @@
 //! What our controller asked of the API server, as the API server's own audit log has it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
 use serde::Deserialize;
 
+/// Under which name the API server notes the Pod that a token is bound to.
+const POD: &str = "authentication.kubernetes.io/pod-name";
+
 /// One request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
-    verb: String,
-    object_ref: Option<Object>,
+pub(crate) struct Entry {
+    /// What it does.
+    pub(crate) verb: String,
+    /// Path and query.
+    #[serde(rename = "requestURI")]
+    pub(crate) uri: String,
+    /// When it came, in microseconds: entries compare by it as texts.
+    #[serde(rename = "requestReceivedTimestamp")]
+    pub(crate) received: String,
+    /// To what.
+    pub(crate) object_ref: Option<Object>,
     response_status: Option<Status>,
+    user: User,
 }
 
 #[derive(Debug, Deserialize)]
@@ -20,10 +33,44 @@ struct Status {
 }
 
 #[derive(Debug, Deserialize)]
+struct User {
+    #[serde(default)]
+    extra: BTreeMap<String, Vec<String>>,
+}
+
+/// What a request is about.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Object {
-    resource: String,
-    subresource: Option<String>,
+pub(crate) struct Object {
+    /// In the plural.
+    pub(crate) resource: String,
+    /// A part of it.
+    pub(crate) subresource: Option<String>,
+    /// Its name; none for a list or watch of all.
+    pub(crate) name: Option<String>,
+}
+
+impl Entry {
+    /// The Pod that asked; none for a token that is bound to no Pod.
+    pub(crate) fn pod(&self) -> Option<&str> {
+        self.user.extra.get(POD)?.first().map(String::as_str)
+    }
+
+    /// The status of the answer, if there was one.
+    pub(crate) fn code(&self) -> Option<u16> {
+        self.response_status.as_ref().map(|status| status.code)
+    }
+
+    /// Whether it changed something.
+    pub(crate) fn is_accepted_write(&self) -> bool {
+        let reads = ["get", "list", "watch"];
+        !reads.contains(&self.verb.as_str()) && self.code().is_some_and(|code| (200..300).contains(&code))
+    }
+
+    /// Whether it is about this kind.
+    pub(crate) fn is_about(&self, resource: &str) -> bool {
+        self.object_ref.as_ref().is_some_and(|object| object.resource == resource)
+    }
 }
 
 /// Requests by what they were for. Those for the lease, which are as many with one BearerToken as with thousands, and
@@ -53,8 +100,7 @@ impl Requests {
     }
 
     fn add(&mut self, entry: &Entry) {
-        let code = entry.response_status.as_ref().map(|status| status.code);
-        self.forbidden += usize::from(code == Some(403));
+        self.forbidden += usize::from(entry.code() == Some(403));
         let Some(object) = &entry.object_ref else {
             self.others += 1;
             return;
@@ -80,11 +126,16 @@ pub(crate) fn mark(log: &Path) -> anyhow::Result<Mark> {
     Ok(Mark(std::fs::read_to_string(log)?.lines().count()))
 }
 
-/// The requests since `mark`.
+/// The requests since `mark`, counted.
 pub(crate) fn since(log: &Path, mark: Mark) -> anyhow::Result<Requests> {
     let mut requests = Requests::default();
-    for line in std::fs::read_to_string(log)?.lines().skip(mark.0) {
-        requests.add(&serde_json::from_str(line).with_context(|| format!("no entry of an audit log: {line}"))?);
-    }
+    entries(log, mark)?.iter().for_each(|entry| requests.add(entry));
     Ok(requests)
+}
+
+/// The requests since `mark`, in the order of their answers.
+pub(crate) fn entries(log: &Path, mark: Mark) -> anyhow::Result<Vec<Entry>> {
+    let text = std::fs::read_to_string(log)?;
+    let read = |line| serde_json::from_str(line).with_context(|| format!("no entry of an audit log: {line}"));
+    text.lines().skip(mark.0).map(read).collect()
 }

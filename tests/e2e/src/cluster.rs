@@ -120,6 +120,19 @@ impl Cluster {
         get(&self.client, path).await
     }
 
+    /// Sends a merge patch to the object at this path of the API.
+    pub(crate) async fn merge(&self, path: &str, patch: &Value) -> anyhow::Result<Value> {
+        let request = Request::patch(path).header("Content-Type", "application/merge-patch+json");
+        let request = request.body(patch.to_string().into_bytes())?;
+        self.client.request(request).await.map_err(|error| anyhow!("PATCH {path}: {error}"))
+    }
+
+    /// Deletes the object at this path of the API.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        let request = Request::delete(path).body(Vec::new())?;
+        self.client.request_text(request).await.map(drop).map_err(|error| anyhow!("DELETE {path}: {error}"))
+    }
+
     /// Waits until the object at `path` is Ready in its latest generation.
     pub(crate) async fn wait_ready(&self, path: &str, limit: Duration) -> anyhow::Result<()> {
         wait_for(&format!("{} to be Ready", short(path)), limit, async || {
@@ -154,16 +167,35 @@ fn short(path: &str) -> &str {
     path.rmatch_indices('/').nth(1).and_then(|(at, _)| path.get(at + 1..)).unwrap_or(path)
 }
 
-/// Whether an object has this condition, with the status True; what it has instead.
-pub(crate) fn condition(object: &Value, name: &str) -> anyhow::Result<()> {
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
-    let found = conditions.into_iter().flatten().find(|condition| condition.get("type") == Some(&json!(name)));
-    let found = found.with_context(|| format!("it has no condition {name}"))?;
-    let part = |key: &str| found.get(key).and_then(Value::as_str).unwrap_or_default();
-    if part("status") == "True" {
-        return Ok(());
+/// One condition of an object, in words.
+#[derive(Debug, Default)]
+pub(crate) struct Condition {
+    /// `True`, `False` or `Unknown`; empty where there is no such condition.
+    pub(crate) status: String,
+    /// Why, in one word.
+    pub(crate) reason: String,
+    /// Why, for people.
+    pub(crate) message: String,
+}
+
+impl Condition {
+    /// The condition of this type.
+    pub(crate) fn of(object: &Value, name: &str) -> Self {
+        let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+        let found = conditions.into_iter().flatten().find(|condition| condition.get("type") == Some(&json!(name)));
+        let part = |key: &str| found.and_then(|found| found.get(key)?.as_str()).unwrap_or_default().to_owned();
+        Self { status: part("status"), reason: part("reason"), message: part("message") }
     }
-    Err(anyhow!("{name} is {}, {}: {}", part("status"), part("reason"), part("message")))
+}
+
+/// Whether an object has this condition, with the status True; what it has instead.
+fn condition(object: &Value, name: &str) -> anyhow::Result<()> {
+    let Condition { status, reason, message } = Condition::of(object, name);
+    match status.as_str() {
+        "True" => Ok(()),
+        "" => Err(anyhow!("it has no condition {name}")),
+        status => Err(anyhow!("{name} is {status}, {reason}: {message}")),
+    }
 }
 
 async fn etcd(tools: &Tools, folder: &Path) -> anyhow::Result<Process> {

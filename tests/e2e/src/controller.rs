@@ -8,7 +8,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, NAMESPACE};
 use crate::wait::wait_for;
 
 /// The audience that Entra ID asks of an assertion.
@@ -20,11 +20,21 @@ pub(crate) const BEARER_TOKEN: &str = "/apis/flux-bearer.dev/v1alpha1/namespaces
 /// A BearerToken for the Secret `fleet`.
 pub(crate) const MANIFEST: &str = include_str!("../manifests/bearertoken.yaml");
 
+/// A BearerToken.
+pub(crate) fn bearer_token(namespace: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "flux-bearer.dev/v1alpha1",
+        "kind": "BearerToken",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    })
+}
+
 /// API path of its Deployment.
-const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/flux-system/deployments/flux-bearer-controller";
+pub(crate) const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/flux-system/deployments/flux-bearer-controller";
 
 /// API path of its Pods.
-const PODS: &str = "/api/v1/namespaces/flux-system/pods?labelSelector=app%3Dflux-bearer-controller";
+pub(crate) const PODS: &str = "/api/v1/namespaces/flux-system/pods?labelSelector=app%3Dflux-bearer-controller";
 
 /// API path of its Lease.
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/flux-system/leases/flux-bearer-controller-leader-election";
@@ -100,6 +110,24 @@ pub(crate) async fn kustomize(kubectl: &Path, folder: &Path) -> anyhow::Result<S
     let done = Command::new(kubectl).arg("kustomize").arg(folder).output().await.context("can't run kubectl")?;
     ensure!(done.status.success(), "kubectl kustomize failed: {}", String::from_utf8_lossy(&done.stderr).trim());
     Ok(String::from_utf8(done.stdout)?)
+}
+
+/// Names these Secrets, and no others, in the controller's Role of a namespace.
+pub(crate) async fn name_secrets(cluster: &Cluster, namespace: &str, names: &[String]) -> anyhow::Result<()> {
+    let rbac = "rbac.authorization.k8s.io";
+    let metadata = json!({"name": "flux-bearer-controller-secrets", "namespace": namespace});
+    let verbs = ["get", "list", "watch", "create", "patch"];
+    let rule = json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": verbs});
+    let role = json!({"apiVersion": format!("{rbac}/v1"), "kind": "Role", "metadata": metadata, "rules": [rule]});
+    let binding = json!({
+        "apiVersion": format!("{rbac}/v1"),
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "flux-bearer-controller-secrets"},
+        "subjects": [{"kind": "ServiceAccount", "name": "flux-bearer-controller", "namespace": NAMESPACE}],
+    });
+    cluster.apply(&role.to_string()).await?;
+    cluster.apply(&binding.to_string()).await
 }
 
 /// Waits until every replica is of the latest template and available, and no other Pod is left.

@@ -37,9 +37,23 @@ impl Repository {
         let manifest = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: fleet\n  namespace: flux-system\ndata:\n  commit: \"{value}\"\n"
         );
-        std::fs::write(self.clone.join("fleet.yaml"), manifest)?;
-        self.git(&["add", "fleet.yaml"]).await?;
-        self.git(&["commit", "--quiet", "--message", value]).await?;
+        self.write("fleet.yaml", &manifest)?;
+        self.push(value).await
+    }
+
+    /// Writes a file of the next commit.
+    pub(crate) fn write(&self, file: &str, content: &str) -> anyhow::Result<()> {
+        std::fs::write(self.clone.join(file), content).with_context(|| format!("can't write {file}"))
+    }
+
+    /// Removes a file from the next commit.
+    pub(crate) fn remove(&self, file: &str) -> anyhow::Result<()> {
+        std::fs::remove_file(self.clone.join(file)).with_context(|| format!("can't remove {file}"))
+    }
+
+    async fn push(&self, message: &str) -> anyhow::Result<()> {
+        self.git(&["add", "--all"]).await?;
+        self.git(&["commit", "--quiet", "--message", message]).await?;
         self.git(&["push", "--quiet", "origin", "main"]).await
     }
 

@@ -13,6 +13,7 @@ mod kubelet;
 mod measure;
 mod pki;
 mod process;
+mod rights;
 mod story;
 mod suite;
 mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::time::{Instant, timeout};
 
+use crate::rights::Used;
 use crate::tests::{ALL, Test};
 use crate::world::Run;
 
@@ -22,16 +23,21 @@ pub(crate) async fn run(run: &Run, name: &str) -> anyhow::Result<bool> {
         let names: Vec<&str> = ALL.iter().map(|test| test.name).collect();
         bail!("no test's name contains {name:?}; there are {}", names.join(", "));
     }
-    let mut passed = 0;
+    let (mut passed, mut used) = (0, Used::default());
     for test in &chosen {
         passed += usize::from(one(run, test).await);
+        used.add(&run.folder.join(test.name).join("audit.log"))?;
     }
     let failed = chosen.len() - passed;
-    if failed == 0 {
+    let allowed = used.tell();
+    if !allowed {
+        println!("FAILED: the controller used a right that the design does not give it");
+    }
+    if failed == 0 && allowed {
         std::fs::remove_dir_all(&run.folder).with_context(|| format!("can't remove {}", run.folder.display()))?;
     }
     println!("{passed} passed, {failed} failed");
-    Ok(failed == 0)
+    Ok(failed == 0 && allowed)
 }
 
 async fn one(run: &Run, test: &Test) -> bool {

@@ -37,7 +37,7 @@ impl Container {
         std::fs::write(&mounts, prepared(plan, image)?)?;
         let mut command = Command::new("unshare");
         // A process namespace, because a container's process has the id 1, by which it calls itself in the lease.
-        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh"]).arg(enter).arg(image.root());
+        command.args(["--mount", "--pid", "--fork", "sh"]).arg(enter).arg(image.root());
         command.args([if plan.read_only { "ro" } else { "rw" }, plan.user.as_deref().unwrap_or_default()]);
         command.arg(mounts).args(&plan.command).env_clear().envs(plan.environment.iter().cloned());
         let logs = running.logs();
@@ -50,14 +50,17 @@ impl Container {
 
     /// How it ended, once it has.
     pub(super) async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
-        self.unshare.ended().await
+        let status = self.unshare.ended().await?;
+        self.running.ended();
+        Ok(status)
     }
 
     /// Asks it to end, and kills it when it has not after `grace`.
     pub(super) async fn stop(mut self, grace: Duration) -> anyhow::Result<()> {
         self.running.signal(Signal::Terminate).await?;
-        if timeout(grace, self.unshare.ended()).await.is_err() {
-            self.unshare.kill().await?;
+        if timeout(grace, self.ended()).await.is_err() {
+            self.running.signal(Signal::Kill).await?;
+            self.ended().await?;
         }
         Ok(())
     }
@@ -65,7 +68,12 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        self.running.ended();
+        // Its first process has to be killed: `unshare` around it can't pass a signal on to another user's process.
+        let Some(process) = self.running.ended() else { return };
+        let killed = std::process::Command::new("kill").args(["-s", "KILL", &process.to_string()]).status();
+        if !killed.is_ok_and(|status| status.success()) {
+            eprintln!("{} is left running as process {process}", self.running.name());
+        }
     }
 }
 

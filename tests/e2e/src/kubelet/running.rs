@@ -72,10 +72,15 @@ impl Running {
 
     /// One line of its metrics: the first that begins with `name`.
     pub(crate) async fn metric(&self, name: &str) -> anyhow::Result<String> {
+        let lines = self.metrics_named(name).await?;
+        lines.into_iter().next().with_context(|| format!("there is no metric {name}"))
+    }
+
+    /// The lines of its metrics that begin with `name`.
+    pub(crate) async fn metrics_named(&self, name: &str) -> anyhow::Result<Vec<String>> {
         let text = http_client::get(&format!("http://{}/metrics", self.metrics())).await?;
         let text = String::from_utf8_lossy(&text);
-        let line = text.lines().find(|line| line.starts_with(name));
-        Ok(line.with_context(|| format!("there is no metric {name}"))?.to_owned())
+        Ok(text.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect())
     }
 
     /// The resident memory of its container's process, in MiB.
@@ -132,9 +137,9 @@ impl Running {
         self.state().process = Some(process);
     }
 
-    /// Its container has ended.
-    pub(super) fn ended(&self) {
-        self.state().process = None;
+    /// Its container has ended, or is about to; returns the process that it ran as.
+    pub(super) fn ended(&self) -> Option<u32> {
+        self.state().process.take()
     }
 
     /// Its container is to be started again.

@@ -68,12 +68,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
 }
 
 async fn apply(world: &World<'_>, spec: &Value) -> anyhow::Result<()> {
-    let object = json!({
-        "apiVersion": "flux-bearer.dev/v1alpha1",
-        "kind": "BearerToken",
-        "metadata": {"name": "case", "namespace": "flux-system"},
-        "spec": spec,
-    });
+    let object = controller::bearer_token("flux-system", "case", spec);
     world.cluster.apply(&object.to_string()).await
 }
 

@@ -1,12 +1,18 @@
 //! The tests, one file each.
 
+mod api_server;
 mod crd;
 mod five_lifetimes;
 mod from_nothing;
 mod kube_cases;
+mod leader;
+mod lockout;
+mod namespace;
 mod outage;
+mod poisoned;
 mod restart;
 mod rights;
+mod rollout;
 
 use futures::future::{FutureExt, LocalBoxFuture};
 
@@ -29,4 +35,10 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: kube_cases::NAME, run: |run| kube_cases::run(run).boxed_local() },
     Test { name: rights::NAME, run: |run| rights::run(run).boxed_local() },
     Test { name: crd::NAME, run: |run| crd::run(run).boxed_local() },
+    Test { name: leader::NAME, run: |run| leader::run(run).boxed_local() },
+    Test { name: api_server::NAME, run: |run| api_server::run(run).boxed_local() },
+    Test { name: lockout::NAME, run: |run| lockout::run(run).boxed_local() },
+    Test { name: poisoned::NAME, run: |run| poisoned::run(run).boxed_local() },
+    Test { name: rollout::NAME, run: |run| rollout::run(run).boxed_local() },
+    Test { name: namespace::NAME, run: |run| namespace::run(run).boxed_local() },
 ];
