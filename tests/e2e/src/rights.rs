@@ -18,6 +18,8 @@ const ALLOWED: &[(&str, &str, &str, &str)] = &[
     ("list", "secrets", "*", "Rights: watched by name, drift shows at once"),
     ("watch", "secrets", "*", "Rights: watched by name, drift shows at once"),
     ("patch", "secrets", "*", "Writes: server-side apply, pinned; adoption's merge patch"),
+    ("get", "bearertokens", "*", "Secrets: deletionPolicy Delete asks whether it is really gone"),
+    ("delete", "secrets", "*", "Secrets: deletionPolicy Delete, where the Role has it"),
     ("create", "events", "*", "Flux: events go to Kubernetes"),
     ("get", "leases", LEASE, "Rights: replicas"),
     ("create", "leases", LEASE, "Rights: replicas"),
@@ -33,6 +35,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("list", "Rights: a Secret that is not named gives Forbidden"),
     ("watch", "Rights: a Secret that is not named gives Forbidden"),
     ("patch", "Rights: a Secret that is not named gives Forbidden"),
+    ("delete", "Secrets: deletionPolicy Delete empties what it may not delete"),
 ];
 
 const LEASE: &str = "flux-bearer-controller-leader-election";
