@@ -174,39 +174,39 @@ impl Elector {
     async fn attempt(&mut self) -> bool {
         let started = Instant::now();
         let limit = self.settings.retry_period;
-        let attempt = timeout(limit, self.take()).await;
-        match &attempt {
+        let attempt = match timeout(limit, self.take()).await {
+            Ok(Ok(attempt)) => Ok(attempt),
+            Ok(Err(kube::Error::Api(status))) => Err(Some(status.code)),
+            Ok(Err(_)) | Err(_) => Err(None),
+        };
+        match attempt {
             // Counted from before the request: its answer may have taken a while.
-            Ok(Ok(Attempt::Ours)) => self.leadership.extend(Some(started + self.settings.renew_deadline)),
+            Ok(Attempt::Ours) => self.leadership.extend(Some(started + self.settings.renew_deadline)),
             // Whoever was cut off, or slept, may find that it has been replaced: no write starts from here on.
-            Ok(Ok(Attempt::Theirs)) => self.leadership.extend(None),
-            Ok(Ok(Attempt::Crossed) | Err(_)) | Err(_) => {}
+            Ok(Attempt::Theirs) => self.leadership.extend(None),
+            Ok(Attempt::Crossed) | Err(_) => {}
         }
-        self.tell(attempt.as_ref().map(|taken| taken.as_ref().err()));
-        matches!(attempt, Ok(Ok(Attempt::Ours)))
+        match attempt {
+            Ok(_) => self.failing = false,
+            Err(code) => self.tell_failure(code),
+        }
+        attempt == Ok(Attempt::Ours)
     }
 
-    /// Says what keeps the lease from being read or written, once a run of errors; never a text that a server sent.
-    fn tell<E>(&mut self, failed: Result<Option<&kube::Error>, E>) {
-        let code = match failed {
-            Ok(None) => {
-                self.failing = false;
-                return;
-            }
-            Ok(Some(kube::Error::Api(status))) => status.code,
-            Ok(Some(_)) | Err(_) => 0,
-        };
+    /// Says what keeps the lease from being read or written, once a run of errors: its status, where there was an answer.
+    fn tell_failure(&mut self, code: Option<u16>) {
         if std::mem::replace(&mut self.failing, true) {
             return;
         }
         let lease = &self.settings.name;
-        match code {
-            403 => tracing::error!(
+        if code == Some(403) {
+            tracing::error!(
                 lease,
                 "the controller may not get, create or update its lease: kubectl apply -k deploy/base, which brings Role \
                  flux-bearer-controller-leader-election and its binding"
-            ),
-            _ => tracing::warn!(lease, code, "the lease can't be read or renewed at the moment; retried by itself"),
+            );
+        } else {
+            tracing::warn!(lease, code, "the lease can't be read or renewed at the moment; retried by itself");
         }
     }
 
@@ -242,9 +242,9 @@ impl Elector {
 
     /// Says, once a holder, that the lease is held and renewed by a program that is not ours.
     fn tell_stranger(&mut self, lease: Option<&Lease>) {
-        let labels = |lease: &Lease| lease.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(PART_OF));
-        let holder =
-            lease.filter(|lease| !labels(lease)).and_then(|lease| lease.spec.as_ref()?.holder_identity.clone());
+        let is_ours = |lease: &Lease| lease.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(PART_OF));
+        let strange = lease.filter(|lease| !is_ours(lease));
+        let holder = strange.and_then(|lease| lease.spec.as_ref()?.holder_identity.clone());
         let Some(holder) = holder.filter(|_| !self.watched.wait.is_zero()) else {
             self.stranger = None;
             return;

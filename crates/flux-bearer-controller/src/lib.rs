@@ -19,6 +19,7 @@ pub mod logs;
 pub mod metrics;
 pub mod mints;
 pub mod observe;
+pub mod preflight;
 pub mod queue;
 pub mod run;
 pub mod server;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use flux_bearer::failure::Failure;
 use flux_bearer::report::READY;
 use flux_bearer::resource::BearerTokenStatus;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -20,6 +20,12 @@ use crate::index::Key;
 struct Object {
     exported_namespace: String,
     name: String,
+}
+
+/// Whose clock.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Peer {
+    peer: &'static str,
 }
 
 /// How something ended: `reason` and `class` come from fixed sets.
@@ -41,6 +47,7 @@ pub struct Metrics {
     expired: Gauge,
     due: Gauge,
     leader: Gauge,
+    clock_offset: Family<Peer, Gauge>,
 }
 
 impl Metrics {
@@ -62,6 +69,11 @@ impl Metrics {
         registry.register("expired_tokens", "Secrets that hold an expired token", metrics.expired.clone());
         registry.register("queue_depth", "BearerTokens that are due and not yet worked on", metrics.due.clone());
         registry.register("leader", "Whether this process holds the lease", metrics.leader.clone());
+        registry.register(
+            "clock_offset_seconds",
+            "How far the clock of the controller's node is ahead of the peer's",
+            metrics.clock_offset.clone(),
+        );
         metrics
     }
 
@@ -105,6 +117,11 @@ impl Metrics {
     pub fn tidy(&self, due: usize, expired: &[Key]) {
         self.due.set(i64::try_from(due).unwrap_or(i64::MAX));
         self.expired.set(i64::try_from(expired.len()).unwrap_or(i64::MAX));
+    }
+
+    /// How far our clock is ahead of that of `peer`.
+    pub fn clock_offset(&self, peer: &'static str, offset: SignedDuration) {
+        self.clock_offset.get_or_create(&Peer { peer }).set(offset.as_secs());
     }
 
     /// Whether this process holds the lease.

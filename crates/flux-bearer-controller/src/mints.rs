@@ -17,6 +17,7 @@ use crate::credentials::Credentials;
 use crate::index::Key;
 use crate::lock;
 use crate::metrics::Metrics;
+use crate::preflight::{Clocks, Peer};
 
 /// The newest token of every identity, and who waits for the next one.
 ///
@@ -25,6 +26,7 @@ pub struct Mints {
     azure: Azure,
     credentials: Credentials,
     clock: Clock,
+    clocks: Clocks,
     metrics: Metrics,
     states: Mutex<States>,
     tasks: Mutex<JoinSet<()>>,
@@ -57,6 +59,7 @@ impl Mints {
         azure: Azure,
         credentials: Credentials,
         clock: Clock,
+        clocks: Clocks,
         metrics: Metrics,
         wake: impl Fn(HashSet<Key>) + Send + Sync + 'static,
     ) -> Self {
@@ -64,6 +67,7 @@ impl Mints {
             azure,
             credentials,
             clock,
+            clocks,
             metrics,
             states: Mutex::default(),
             tasks: Mutex::default(),
@@ -121,6 +125,7 @@ impl Mints {
     async fn mint(&self, identity: &Identity) -> Result<Token, Failure> {
         let credential = self.credentials.of(identity).await?;
         let grant = self.azure.mint(identity, credential).await?;
+        self.clocks.compare(Peer::Issuer, grant.server_time);
         let token = Token::accept(grant, identity, self.clock.now())?;
         if !token.verified {
             tracing::warn!(identity = %identity, "the claims of the token can't be read, so they were not compared");

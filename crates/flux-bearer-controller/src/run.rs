@@ -21,6 +21,7 @@ use crate::lease::{self, Elector, Leadership};
 use crate::lock;
 use crate::metrics::Metrics;
 use crate::mints::Mints;
+use crate::preflight::{Clocks, Preflight};
 use crate::queue::Queue;
 use crate::watch::secrets::Sight;
 use crate::watch::{self as watches, Scope};
@@ -78,7 +79,9 @@ pub enum End {
 pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, mut stop: watch::Receiver<bool>) -> End {
     let (leads, mut leading) = watch::channel(settings.lease.is_none());
     let leadership = if settings.lease.is_some() { Leadership::contested() } else { Leadership::sole() };
-    let work = assemble(&settings, &parts, leadership.clone());
+    let clocks = Clocks::new(parts.clock.clone(), parts.metrics.clone());
+    let work = assemble(&settings, &parts, leadership.clone(), clocks.clone());
+    let preflight = Preflight { kubernetes: work.kubernetes.clone(), assertion: parts.assertion.clone(), clocks };
     let listed = ready.subscribe();
     let mut elector = settings.lease.clone().map(|lease| {
         let api = Api::namespaced(parts.client.clone(), &settings.pod.namespace);
@@ -87,6 +90,7 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
     let mut background = JoinSet::new();
     background.spawn(watches::all(Arc::clone(&work), parts.client, settings.scope, ready));
     background.spawn(tidy(Arc::clone(&work)));
+    background.spawn(preflight.watch());
     let (halt, halted) = watch::channel(false);
     let workers = tokio::spawn(workers(Arc::clone(&work), settings.concurrent, listed, leading.clone(), halted));
 
@@ -122,7 +126,7 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
     end
 }
 
-fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership) -> Arc<Loop> {
+fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership, clocks: Clocks) -> Arc<Loop> {
     let kubernetes = Kubernetes::new(parts.client.clone(), &settings.pod.namespace, leadership.clone());
     let credentials = Credentials { assertion: parts.assertion.clone(), kubernetes: kubernetes.clone() };
     let queue = Arc::new(Queue::default());
@@ -132,7 +136,8 @@ fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership) -> Arc<L
             woken.wake(key);
         }
     };
-    let mints = Mints::new(parts.azure.clone(), credentials, parts.clock.clone(), parts.metrics.clone(), wake);
+    let (clock, metrics) = (parts.clock.clone(), parts.metrics.clone());
+    let mints = Mints::new(parts.azure.clone(), credentials, clock, clocks, metrics, wake);
     Arc::new(Loop {
         index: Mutex::new(Index::new(settings.pod.clone())),
         queue,

@@ -8,6 +8,7 @@ pub mod decide;
 pub mod failure;
 pub mod flux;
 pub mod identity;
+pub mod preflight;
 pub mod report;
 pub mod repository;
 pub mod resource;

@@ -7,6 +7,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use flux_bearer::failure::Failure;
 use flux_bearer::identity::Pod;
+use flux_bearer::preflight::POLICIES;
 use flux_bearer_azure::entra::Authority;
 use flux_bearer_azure::http::Http;
 use flux_bearer_azure::mint::Azure;
@@ -60,7 +61,7 @@ pub struct Stage {
     /// What the controller counts.
     pub registry: Arc<Registry>,
     metrics: Metrics,
-    assertion: Arc<dyn Assertion>,
+    assertion: Option<Arc<dyn Assertion>>,
     tampering: Tampering,
 }
 
@@ -130,10 +131,12 @@ impl Stage {
         let world = World::new(state, clock.clone())?.with_issuer_client(issuer.service());
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let kube = Kube::new(clock.clone(), Faults::default());
+        install(&kube)?;
         Ok(Self {
-            kube: Kube::new(clock.clone(), Faults::default()),
+            kube,
             machine: clock.fork(),
-            assertion: Arc::new(Projected { issuer: issuer.clone(), clock }),
+            assertion: Some(Arc::new(Projected { issuer: issuer.clone(), clock })),
             world,
             issuer,
             registry: Arc::new(registry),
@@ -145,7 +148,14 @@ impl Stage {
     /// The same stage with another projected token.
     #[must_use]
     pub fn with_assertion(mut self, assertion: Arc<dyn Assertion>) -> Self {
-        self.assertion = assertion;
+        self.assertion = Some(assertion);
+        self
+    }
+
+    /// The same stage with no projected token mounted.
+    #[must_use]
+    pub fn without_assertion(mut self) -> Self {
+        self.assertion = None;
         self
     }
 
@@ -228,7 +238,7 @@ impl Stage {
             client,
             azure: Azure::new(self.azure(), self.azure(), Authority::default()),
             azure_devops: self.azure(),
-            assertion: Some(Arc::clone(&self.assertion)),
+            assertion: self.assertion.clone(),
             clock: ControllerClock::new(move || machine.now()),
             metrics: self.metrics.clone(),
         }
@@ -267,6 +277,18 @@ impl Stage {
     pub fn says(&self, name: &str, kind: &str) -> String {
         self.condition(name, kind).map(|(status, reason, _)| format!("{status} {reason}")).unwrap_or_default()
     }
+}
+
+/// Installs what deploy/ brings along, as far as the controller looks at it.
+fn install(kube: &Kube) -> Result<(), serde_json::Error> {
+    kube.apply(serde_json::to_value(flux_bearer::resource::definition())?);
+    for name in POLICIES {
+        for kind in ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"] {
+            let version = "admissionregistration.k8s.io/v1";
+            kube.apply(json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": {}}));
+        }
+    }
+    Ok(())
 }
 
 /// Starts a controller with these parts, and with other settings than usual.

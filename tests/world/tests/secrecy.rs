@@ -99,6 +99,9 @@ fn troubles(token: &str) -> Vec<(&'static str, Fault)> {
         ("/bearertokens?", answers(403, "application/json", status.to_string())),
         ("/bearertokens?", json_answer(object)),
         ("/leases", page(502)),
+        ("/leases", answers(403, "application/json", status.to_string())),
+        ("/customresourcedefinitions/", json_answer(json!({"metadata": {"name": CANARY}, "spec": CANARY}).to_string())),
+        ("/validatingadmission", answers(403, "application/json", status.to_string())),
     ]
 }
 

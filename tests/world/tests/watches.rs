@@ -80,9 +80,9 @@ async fn a_hundred_secrets_are_watched_and_the_others_are_read_once_a_minute() {
     let _running = theatre.stage.start();
     minutes(2).await;
     let entries = theatre.stage.kube.journal().entries();
-    let watches =
+    let started =
         entries.iter().filter(|entry| entry.request.verb == Verb::Watch && entry.request.resource == "secrets");
-    let watched: HashSet<String> = watches.map(|entry| entry.request.name.clone()).collect();
+    let watched: HashSet<String> = started.map(|entry| entry.request.name.clone()).collect();
     assert_eq!(watched.len(), MAX_NAMED);
     theatre.stage.kube.journal().clear();
     minutes(10).await;

@@ -81,6 +81,7 @@ impl ServedResource {
     /// What is served from the start.
     pub(super) fn defaults() -> Vec<Self> {
         let core = |plural, kind| Self::builtin("", "v1", plural, kind);
+        let admission = |plural, kind| Self::builtin("admissionregistration.k8s.io", "v1", plural, kind).cluster_wide();
         vec![
             core("secrets", "Secret"),
             core("configmaps", "ConfigMap"),
@@ -89,6 +90,10 @@ impl ServedResource {
             Self::builtin("events.k8s.io", "v1", "events", "Event"),
             core("namespaces", "Namespace").cluster_wide().with_status(),
             Self { unconditional_update: false, ..Self::builtin("coordination.k8s.io", "v1", "leases", "Lease") },
+            Self::builtin("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition")
+                .cluster_wide(),
+            admission("validatingadmissionpolicies", "ValidatingAdmissionPolicy"),
+            admission("validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding"),
             Self::custom("flux-bearer.dev", "v1alpha1", "bearertokens", "BearerToken").with_status(),
             Self::custom("source.toolkit.fluxcd.io", "v1", "gitrepositories", "GitRepository").with_status(),
         ]

@@ -13,7 +13,7 @@ pub enum About<'a> {
     Secret(Place<'a>),
     /// A Secret whose client secret is read.
     Credential(Place<'a>),
-    /// What the ClusterRole allows, in words.
+    /// Anything else that is written, in words.
     Other(&'static str),
 }
 
@@ -82,8 +82,8 @@ pub fn from_answer(status: u16, causes: &[Cause<'_>], about: About<'_>, retry_af
         // Another object of the same name has come between: the write is pinned to the uid of the old one, or was to make it.
         (422, _) if names("metadata.uid") || names("type") => busy(code),
         (409 | 429 | 408 | 500.., _) => busy(code),
-        (_, About::Other(what)) => rejected(code, what.to_owned()),
-        _ => rejected(code, format!("Secret {name}")),
+        (_, About::Other(what)) => rejected(code, what),
+        _ => rejected(code, &format!("Secret {name}")),
     };
     failure.retry_after(retry_after)
 }
@@ -130,7 +130,7 @@ fn grant(place: Place<'_>, verbs: &str) -> String {
     )
 }
 
-fn rejected(code: String, what: String) -> Failure {
+fn rejected(code: String, what: &str) -> Failure {
     let cause = format!("the Kubernetes API refuses the write of {what}");
     Failure::new("WriteRejected", Permanent, code, cause, "Look for an admission policy or webhook that guards it")
 }

@@ -1,8 +1,8 @@
-//! What the controller may do: the Roles that are shipped, as the simulated API asks about them.
+//! What the controller may do with the Roles that are shipped, as the simulated API asks about it.
 
 use flux_bearer_sim::kube::RequestInfo;
 
-/// What the strict Role and the ClusterRoles allow, with these Secrets named in the Role.
+/// What the strict installation allows, with these Secrets named in the Role.
 pub(crate) fn strict(named: &'static [&str]) -> impl Fn(&RequestInfo) -> bool + Send + Sync + 'static {
     move |info| {
         let verbs: &[&str] = match (&*info.resource, &*info.subresource) {
@@ -13,7 +13,7 @@ pub(crate) fn strict(named: &'static [&str]) -> impl Fn(&RequestInfo) -> bool + 
     }
 }
 
-/// What the ClusterRoles allow, and the Role for the Lease.
+/// What it allows for everything but Secrets.
 pub(crate) fn cluster_role(info: &RequestInfo) -> &'static [&'static str] {
     match (&*info.resource, &*info.subresource) {
         ("bearertokens", "") => &["get", "list", "watch"],
