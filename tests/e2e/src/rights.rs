@@ -17,6 +17,8 @@ const ALLOWED: &[(&str, &str, &str, &str)] = &[
     ("get", "secrets", "*", "Writes: metadata first; Rights: by name"),
     ("list", "secrets", "*", "Rights: watched by name, drift shows at once"),
     ("watch", "secrets", "*", "Rights: watched by name, drift shows at once"),
+    ("list", "secrets", "", "Rights: open mode, by label"),
+    ("watch", "secrets", "", "Rights: open mode, by label"),
     ("patch", "secrets", "*", "Writes: server-side apply, pinned; adoption's merge patch"),
     ("get", "bearertokens", "*", "Secrets: deletionPolicy Delete asks whether it is really gone"),
     ("delete", "secrets", "*", "Secrets: deletionPolicy Delete, where the Role has it"),

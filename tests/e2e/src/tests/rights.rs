@@ -8,7 +8,6 @@ mod requests;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use http::Request;
 use serde_json::{Value, json};
 
 use self::account::Account;
@@ -48,7 +47,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     people(&world, &kinds).await
 }
 
-/// What ClusterRole `flux-bearer-controller` grants.
+/// What the cluster role `flux-bearer-controller` grants.
 fn cluster_role() -> Vec<Grant> {
     vec![
         may("get list watch", BEARER_TOKENS),
@@ -79,7 +78,7 @@ fn base() -> Vec<Grant> {
     [cluster_role(), others()].concat()
 }
 
-/// The NetworkPolicy opens single ports: a rule without any would open all of them.
+/// The network policy opens single ports: a rule without any would open all of them.
 async fn ports(world: &World<'_>) -> anyhow::Result<()> {
     let path = "/apis/networking.k8s.io/v1/namespaces/flux-system/networkpolicies/flux-bearer-controller";
     let policy = world.cluster.get(path).await?;
@@ -108,14 +107,14 @@ async fn components(run: &Run, world: &World<'_>, kinds: &[Kind]) -> anyhow::Res
     };
     let credential = may("get", "secrets").within(NAMESPACE).named(&["flux-bearer-credentials"]);
     apply("credential-secrets", [base(), vec![credential]].concat()).await?;
-    remove(world, &format!("{OF_NAMESPACE}/flux-bearer-controller-credentials")).await?;
+    world.cluster.delete(&format!("{OF_NAMESPACE}/flux-bearer-controller-credentials")).await?;
 
     let any = may("get list watch create patch", "secrets");
     apply("open", [base(), vec![any]].concat()).await?;
-    remove(world, &format!("{OF_CLUSTER}/flux-bearer-controller-open")).await?;
+    world.cluster.delete(&format!("{OF_CLUSTER}/flux-bearer-controller-open")).await?;
 
     // kubectl takes nothing away that a new version of the manifests no longer has.
-    remove(world, &format!("{OF_CLUSTER}/flux-bearer-controller")).await?;
+    world.cluster.delete(&format!("{OF_CLUSTER}/flux-bearer-controller")).await?;
     let narrowed: Vec<Grant> = cluster_role().into_iter().map(|grant| grant.within(NAMESPACE)).collect();
     apply("one-namespace", [narrowed, others()].concat()).await
 }
@@ -145,11 +144,5 @@ async fn check(world: &World<'_>, what: &str, user: &User, kinds: &[Kind], grant
     let look = async || matrix::ask(&client, user, kinds, grants).await;
     let asked = wait_for(&format!("the rights of {what}"), EFFECT, look).await?;
     world.story.tell(&format!("{what}: {} questions, {} times yes, as written", asked.questions, asked.allowed));
-    Ok(())
-}
-
-async fn remove(world: &World<'_>, path: &str) -> anyhow::Result<()> {
-    let request = Request::delete(path).body(Vec::new())?;
-    world.cluster.client().request::<Value>(request).await.with_context(|| format!("DELETE {path}"))?;
     Ok(())
 }

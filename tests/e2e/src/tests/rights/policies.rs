@@ -1,4 +1,4 @@
-//! The ValidatingAdmissionPolicies: what they refuse, what they let pass, and what they say.
+//! The admission policies: what they refuse, what they let pass, and what they say.
 
 use anyhow::{Context, anyhow, bail, ensure};
 use flux_bearer::repository::Repository;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::account::Account;
 use super::{EFFECT, TENANT};
 use crate::cluster::NAMESPACE;
-use crate::controller::AUDIENCE;
+use crate::controller::{self, AUDIENCE};
 use crate::wait::wait_for;
 use crate::world::World;
 
@@ -127,7 +127,8 @@ async fn ratchet(world: &World<'_>) -> anyhow::Result<()> {
         refused(HOST, create(world, NAMESPACE, EVIL, "late").await)
     })
     .await?;
-    let patch = async |patch: Value| administrator(world, Method::PATCH, &path(NAMESPACE, "early"), &patch).await;
+    let early = path(NAMESPACE, "early");
+    let patch = async |patch: Value| world.cluster.merge(&early, &patch).await.map(drop);
     patch(json!({"metadata": {"finalizers": ["finalizers.fluxcd.io"]}})).await?;
     patch(json!({"metadata": {"finalizers": null}})).await?;
     patch(json!({"spec": {"suspend": true}})).await?;
@@ -141,10 +142,10 @@ async fn ratchet(world: &World<'_>) -> anyhow::Result<()> {
 
 /// What the controller may change of a GitRepository.
 async fn metadata(world: &World<'_>, account: &Account) -> anyhow::Result<()> {
-    let mut object = repository(NAMESPACE, "watched", OURS.first().context("no URL")?, "policed");
-    let annotations = json!({"kept": "as it is"});
-    object["metadata"] = json!({"name": "watched", "namespace": NAMESPACE, "annotations": annotations});
-    world.cluster.apply(&object.to_string()).await?;
+    let watched = path(NAMESPACE, "watched");
+    let url = OURS.first().context("no URL")?;
+    world.cluster.apply(&repository(NAMESPACE, "watched", url, "policed").to_string()).await?;
+    world.cluster.merge(&watched, &json!({"metadata": {"annotations": {"kept": "as it is"}}})).await?;
     let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "b"});
     let forbidden = [
         json!({"spec": {"url": "https://dev.azure.com/contoso/platform/_git/other"}}),
@@ -160,7 +161,7 @@ async fn metadata(world: &World<'_>, account: &Account) -> anyhow::Result<()> {
         json!({"metadata": {"annotations": null}}),
         json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "1", "and": "more"}}}),
     ];
-    let patch = async |patch: &Value| as_controller(account, Method::PATCH, &path(NAMESPACE, "watched"), patch).await;
+    let patch = async |patch: &Value| as_controller(account, Method::PATCH, &watched, patch).await;
     for body in &forbidden {
         refused(METADATA, patch(body).await).with_context(|| body.to_string())?;
     }
@@ -207,13 +208,7 @@ async fn audiences(world: &World<'_>, account: &Account) -> anyhow::Result<()> {
 }
 
 async fn bearer_token(world: &World<'_>, name: &str, spec: Value) -> anyhow::Result<()> {
-    let object = json!({
-        "apiVersion": "flux-bearer.dev/v1alpha1",
-        "kind": "BearerToken",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": spec,
-    });
-    world.cluster.apply(&object.to_string()).await
+    world.cluster.apply(&controller::bearer_token(NAMESPACE, name, &spec).to_string()).await
 }
 
 fn repository(namespace: &str, name: &str, url: &str, secret: &str) -> Value {
@@ -232,14 +227,10 @@ fn path(namespace: &str, name: &str) -> String {
 
 /// Creates a GitRepository as the administrator, without keeping it.
 async fn create(world: &World<'_>, namespace: &str, url: &str, secret: &str) -> anyhow::Result<()> {
+    let all = path(namespace, "");
     let body = repository(namespace, "tried", url, secret);
-    administrator(world, Method::POST, &format!("{}?dryRun=All", path(namespace, "").trim_end_matches('/')), &body)
-        .await
-}
-
-async fn administrator(world: &World<'_>, method: Method, path: &str, body: &Value) -> anyhow::Result<()> {
-    let request = request(method, path, body)?.map(String::into_bytes);
-    world.cluster.client().request::<Value>(request).await?;
+    let request = request(Method::POST, &format!("{}?dryRun=All", all.trim_end_matches('/')), &body)?;
+    world.cluster.client().request::<Value>(request.map(String::into_bytes)).await?;
     Ok(())
 }
 
