@@ -10,12 +10,14 @@ use flux_bearer::failure::{Class, Failure};
 use flux_bearer::identity::Identity;
 use flux_bearer::report::{self, Report};
 use flux_bearer::repository::Repository;
-use flux_bearer::resource::BearerTokenStatus;
+use flux_bearer::resource::{BearerTokenStatus, Format};
 use flux_bearer::schedule::{Failing, PERMANENT_RETRY, is_usable};
-use flux_bearer::secret::{Held, Record, Version, field_manager, manifest};
+use flux_bearer::secret::{Held, Record, Release, Version, cleaning, field_manager, manifest, release, sole_manager};
 use flux_bearer::token::Token;
 use flux_bearer_azure::http::Http;
 use flux_bearer_azure::probe::probe;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -41,6 +43,9 @@ const WRITE_BACKOFF: Duration = Duration::from_secs(300);
 
 /// Probes at the same time.
 pub const MAX_PROBES: usize = 8;
+
+/// When a Secret that could not be let go is tried again.
+const RELEASE_AGAIN: Duration = Duration::from_secs(60);
 
 /// When a status that could not be written is tried again.
 const STATUS_AGAIN: Duration = Duration::from_secs(5);
@@ -87,7 +92,7 @@ impl Loop {
                 // A renewal may be on its way, and then nobody else would do this work.
                 return Some(Instant::now() + STATUS_AGAIN);
             }
-            let decision = self.decide(key)?;
+            let Some(decision) = self.decide(key) else { return self.release(key).await };
             if matches!(decision.action, Action::Rest) {
                 return self.rest(key, decision).await;
             }
@@ -119,6 +124,7 @@ impl Loop {
                 self.mints.start(&identity, at_stake);
             }
             Action::Write(write) => self.write(key, write).await,
+            Action::Clean(formats) => self.clean(key, &formats).await,
             Action::Probe(identity, token) => self.start_probe(key, identity, token),
             Action::Nudge => self.nudge(key).await,
         }
@@ -137,29 +143,85 @@ impl Loop {
 
     async fn write(&self, key: &Key, write: Write) {
         let Some((secret, generation, version)) = self.target(key) else { return };
+        if let (true, Some(version)) = (write.adopts, &version) {
+            // What it would be in the end is tried first: a Secret that can't be rid of a credential is left as it is.
+            let shape = cleaning(version, &write.formats, true);
+            if let Err(failure) = self.kubernetes.try_secret(&secret, &shape).await {
+                return self.write_failed(key, failure);
+            }
+        }
         let record = Record {
             bearer_token: key.name.to_string(),
             generation,
-            identity: write.identity,
+            identity: write.identity.clone(),
             holder: write.token.holder.clone(),
-            formats: write.formats,
+            formats: write.formats.clone(),
             issued_at: write.token.issued_at,
             refresh_at: write.refresh_at,
             expires_at: write.token.expires_at,
             fingerprint: write.token.fingerprint.clone(),
+            made: write.made,
+            deletion_policy: write.deletion_policy,
         };
         let Some(body) = manifest(&secret.namespace, &secret.name, version.as_ref(), &write.token, &record) else {
             return;
         };
         let manager = field_manager(&key.name);
         match self.kubernetes.apply_secret(&secret, &manager, write.force, &body).await {
-            Ok(metadata) => {
-                let woken = lock(&self.index).secret(&secret, Some(&metadata));
-                self.written(key, &record, write.force, write.revives);
-                woken.iter().filter(|other| *other != key).for_each(|other| self.queue.wake(other));
+            // An apply can't be pinned to absence: somebody has made this Secret since we looked.
+            Ok((metadata, false)) if version.is_none() && !sole_manager(&metadata, &key.name) => {
+                self.withdraw(key, &secret, &metadata).await;
+            }
+            Ok((metadata, _)) => {
+                self.take_secret(key, &secret, &metadata);
+                self.written(key, &record, &write).await;
             }
             Err(failure) => self.write_failed(key, failure),
         }
+    }
+
+    /// Takes our keys out of a Secret that turned out to be somebody else's, and looks at it again.
+    async fn withdraw(&self, key: &Key, secret: &Key, metadata: &ObjectMeta) {
+        tracing::warn!(
+            namespace = &*key.namespace,
+            name = &*key.name,
+            "somebody else made the Secret meanwhile: withdrawn"
+        );
+        match self.kubernetes.give_up_secret(secret, &key.name, &Version::of(metadata)).await {
+            Ok(()) => {
+                if let Some(entry) = lock(&self.index).get_mut(key) {
+                    entry.unsure = true;
+                }
+            }
+            Err(failure) => self.write_failed(key, failure),
+        }
+    }
+
+    /// Rids an adopted Secret of the credentials of others.
+    async fn clean(&self, key: &Key, formats: &[Format]) {
+        let Some((secret, _, Some(version))) = self.target(key) else { return };
+        let whose = lock(&self.index).get(key).and_then(|entry| match &entry.held {
+            Held::Ours { leftovers, .. } => leftovers.clone(),
+            _ => None,
+        });
+        let patch = cleaning(&version, formats, false);
+        match self.kubernetes.patch_secret(&secret, &field_manager(&key.name), &patch).await {
+            Ok(metadata) => {
+                self.take_secret(key, &secret, &metadata);
+                let whose = whose.unwrap_or_default();
+                tracing::info!(namespace = &*key.namespace, name = &*key.name, whose, "credentials of others removed");
+                if let Some(entry) = lock(&self.index).get_mut(key) {
+                    entry.corrected(whose, self.clock.now());
+                }
+            }
+            Err(failure) => self.write_failed(key, failure),
+        }
+    }
+
+    /// Takes in what a write of ours has made of the Secret.
+    fn take_secret(&self, key: &Key, secret: &Key, metadata: &ObjectMeta) {
+        let woken = lock(&self.index).secret(secret, Some(metadata));
+        woken.iter().filter(|other| *other != key).for_each(|other| self.queue.wake(other));
     }
 
     fn target(&self, key: &Key) -> Option<(Key, i64, Option<Version>)> {
@@ -167,13 +229,14 @@ impl Loop {
         let entry = index.get(key)?;
         let version = match &entry.held {
             Held::Ours { version, .. } => Some(version.clone()),
-            _ => None,
+            Held::Foreign { version, .. } => version.clone(),
+            Held::Unknown | Held::Absent => None,
         };
         let secret = Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&entry.secret) };
         Some((secret, entry.generation, version))
     }
 
-    fn written(&self, key: &Key, record: &Record, corrected: bool, revives: bool) {
+    async fn written(&self, key: &Key, record: &Record, write: &Write) {
         let now = self.clock.now();
         tracing::info!(
             namespace = &*key.namespace,
@@ -181,17 +244,26 @@ impl Loop {
             fingerprint = record.fingerprint,
             expires = %record.expires_at,
             refresh = %record.refresh_at,
-            corrected,
+            adopted = write.adopts,
+            corrected = write.corrects,
             "Secret written"
         );
         self.metrics.written(key, record.expires_at);
-        if let Some(entry) = lock(&self.index).get_mut(key) {
-            entry.writing = None;
-            entry.nudge |= revives;
-            if corrected {
-                entry.corrected_at = Some(now);
-            }
+        let Some((secret, uid)) = self.note_write(key, write, now) else { return };
+        if let Some(event) = report::of_write(&secret, write) {
+            events::publish(self, key, &uid, &[], &event).await;
         }
+    }
+
+    fn note_write(&self, key: &Key, write: &Write, now: Timestamp) -> Option<(String, String)> {
+        let mut index = lock(&self.index);
+        let entry = index.get_mut(key)?;
+        entry.writing = None;
+        entry.nudge |= write.revives;
+        if let Some(who) = &write.corrects {
+            entry.corrected(who.clone(), now);
+        }
+        Some((entry.secret.to_string(), entry.uid.clone()))
     }
 
     /// After a failed look or write: what is known of the Secret stays, and is looked at again before the next write.
@@ -291,7 +363,50 @@ impl Loop {
             _ => Instant::now() + STATUS_AGAIN,
         });
         let wake = decision.wake.map(|at| self.clock.instant(at));
-        [wake, again].into_iter().flatten().min()
+        let release = self.release(key).await;
+        [wake, again, release].into_iter().flatten().min()
+    }
+
+    /// Lets go of the Secrets that are not to outlast `key`; returns when to try again what failed.
+    async fn release(&self, key: &Key) -> Option<Instant> {
+        let orphans = lock(&self.index).take_orphans(key);
+        let mut again = None;
+        for secret in orphans {
+            if let Err(failure) = self.release_one(key, &secret).await {
+                tracing::warn!(namespace = &*secret.namespace, name = &*secret.name, error = %failure, "Secret not released");
+                lock(&self.index).keep_orphan(key, &secret);
+                again = Some(Instant::now() + RELEASE_AGAIN);
+            }
+        }
+        again
+    }
+
+    async fn release_one(&self, key: &Key, secret: &Key) -> Result<(), Failure> {
+        // Another shard may keep it: only the API server knows all BearerTokens.
+        let kept = self.kubernetes.secret_named_by(key).await?;
+        if kept.is_some_and(|name| *name == *secret.name) {
+            return Ok(());
+        }
+        let Some(metadata) = self.kubernetes.secret_metadata(secret).await? else { return Ok(()) };
+        let done = match release(&metadata, &key.name) {
+            Release::Keep => return Ok(()),
+            Release::Empty(version) => self.kubernetes.give_up_secret(secret, &key.name, &version).await,
+            Release::Delete(version) => match self.kubernetes.delete_secret(secret, &version).await {
+                // The right to delete is not needed for anything else, so a Role may lack it.
+                Err(failure) if failure.reason == "Forbidden" => {
+                    self.kubernetes.give_up_secret(secret, &key.name, &version).await
+                }
+                done => done,
+            },
+        };
+        done?;
+        tracing::info!(
+            namespace = &*secret.namespace,
+            name = &*secret.name,
+            bearer_token = &*key.name,
+            "Secret released"
+        );
+        Ok(())
     }
 
     /// Writes the status if it differs from the stored one, then tells of the transitions.

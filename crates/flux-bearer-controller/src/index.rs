@@ -3,17 +3,17 @@
 //! It is no cache of objects. An entry keeps what the decision looks at and drops the rest, which is what keeps ten thousand
 //! of them in a few megabytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use flux_bearer::decide::{Probe, Request, Wanted};
+use flux_bearer::decide::{CORRECTIONS, Correction, Probe, Request, Wanted};
 use flux_bearer::failure::{Class, Failure};
 use flux_bearer::flux::is_authentication_failure;
 use flux_bearer::identity::{Identity, Pod};
 use flux_bearer::repository::Repository;
 use flux_bearer::resource::{BearerTokenSpec, BearerTokenStatus, Format};
 use flux_bearer::schedule::Failing;
-use flux_bearer::secret::Held;
+use flux_bearer::secret::{Held, Record, mortal, orphans};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -42,8 +42,10 @@ pub struct Entry {
     pub generation: i64,
     /// When it was created: the older of two that name one Secret keeps it.
     pub created: Timestamp,
-    /// Name of its Secret.
+    /// Name of the Secret that it serves.
     pub secret: Arc<str>,
+    /// Name of the Secret that it filled last.
+    pub served: Option<Arc<str>>,
     /// The spec, or why it can't be read.
     pub spec: Result<Box<BearerTokenSpec>, Failure>,
     /// What the spec asks for, with the repositories of the GitRepositories filled in.
@@ -54,6 +56,8 @@ pub struct Entry {
     pub request: Option<Request>,
     /// What the Secret's metadata says, or said when it was last seen.
     pub held: Held,
+    /// What the Secret that was named before remembered, until this one is filled.
+    pub former: Option<Box<Record>>,
     /// Whether the Secret has to be looked at again: a write failed, or it may have changed unseen.
     pub unsure: bool,
     /// What the repositories said: to the token in the Secret, and to that of a new identity.
@@ -62,8 +66,8 @@ pub struct Entry {
     pub probing: bool,
     /// A run of failed writes.
     pub writing: Option<Failing>,
-    /// When somebody else's change was last taken back.
-    pub corrected_at: Option<Timestamp>,
+    /// The latest changes of somebody else that were taken back, oldest first.
+    pub corrections: Vec<Correction>,
     /// Whether failing GitRepositories deserve a nudge.
     pub nudge: bool,
 }
@@ -123,12 +127,17 @@ pub struct Index {
     secrets: HashMap<Key, Vec<Key>>,
     /// The GitRepositories of a namespace, by name.
     sources: HashMap<Arc<str>, BTreeMap<Arc<str>, Source>>,
+    /// The BearerTokens that name another Secret than the one they filled, by that one.
+    renamed: HashMap<Key, BTreeSet<Key>>,
+    /// The Secrets that are not to outlast a BearerToken which is gone or names another one, by that BearerToken.
+    orphans: HashMap<Key, BTreeSet<Arc<str>>>,
 }
 
 impl Index {
     /// Knows nothing yet.
     pub fn new(pod: Pod) -> Self {
-        Self { pod, entries: HashMap::new(), secrets: HashMap::new(), sources: HashMap::new() }
+        let (entries, secrets, sources, renamed, orphans) = Default::default();
+        Self { pod, entries, secrets, sources, renamed, orphans }
     }
 
     /// What the controller's own pod brings along.
@@ -165,56 +174,116 @@ impl Index {
         let uid = seen.metadata.uid.unwrap_or_default();
         // An object of the same name that was made anew has nothing to do with the old one.
         let previous = self.entries.remove(key).filter(|entry| entry.uid == uid);
-        let secret = match (&spec, &previous) {
-            (Ok(spec), _) => spec.secret.name.as_deref().unwrap_or(&key.name).into(),
-            // A spec that can't be read any more must not end the renewal of the Secret that it named before.
-            (Err(_), Some(entry)) => Arc::clone(&entry.secret),
-            (Err(_), None) => Arc::clone(&key.name),
-        };
         let requested = seen.metadata.annotations.and_then(|mut all| all.remove(flux_bearer::flux::REQUESTED_AT));
         let request = request(requested, &status, previous.as_ref(), now);
-        let mut woken = self.rename(key, previous.as_ref().map(|entry| &entry.secret), &secret);
-        let same_secret = previous.as_ref().is_some_and(|entry| entry.secret == secret);
-        let entry = previous.unwrap_or_else(|| Entry::new(uid));
+        let entry = previous.unwrap_or_else(|| Entry::new(uid, status.secret.as_deref()));
         let entry = Entry {
             generation: seen.metadata.generation.unwrap_or_default(),
             created: seen.metadata.creation_timestamp.map_or(now, |time| time.0),
             wanted: Err(unread()),
-            held: if same_secret { entry.held } else { Held::Unknown },
             status: Box::new(status),
-            secret,
             spec,
             request,
             ..entry
         };
         self.entries.insert(key.clone(), entry);
+        let mut woken = self.assign(key);
         self.resolve(key);
         woken.push(key.clone());
         woken
     }
 
+    /// Finds the Secret that `key` serves; returns the keys that concerns, when it is another one than before.
+    ///
+    /// It is the one that the spec names. But one that it has filled goes on being served while a GitRepository reads it,
+    /// or a commit that mistypes the name would be the last that Flux can pull.
+    fn assign(&mut self, key: &Key) -> Vec<Key> {
+        let Some(entry) = self.entries.get(key) else { return Vec::new() };
+        let named: Arc<str> = match &entry.spec {
+            Ok(spec) => spec.secret.name.as_deref().unwrap_or(&key.name).into(),
+            // A spec that can't be read any more must not end the renewal of the Secret that it named before.
+            Err(_) => entry.served.clone().unwrap_or_else(|| Arc::clone(&key.name)),
+        };
+        let renamed = entry.served.clone().filter(|served| *served != named);
+        let kept = renamed.clone().filter(|served| self.is_read(&key.namespace, served));
+        self.note_renamed(key, renamed);
+        self.serve(key, kept.unwrap_or(named))
+    }
+
+    /// Notes which Secret, once filled by `key`, is no longer the one that it names: a GitRepository that begins or ends
+    /// to read it changes which of the two is served.
+    fn note_renamed(&mut self, key: &Key, from: Option<Arc<str>>) {
+        self.renamed.retain(|_, keys| {
+            keys.remove(key);
+            !keys.is_empty()
+        });
+        if let Some(name) = from {
+            let secret = Key { namespace: Arc::clone(&key.namespace), name };
+            self.renamed.entry(secret).or_default().insert(key.clone());
+        }
+    }
+
+    /// Whether a GitRepository reads this Secret.
+    fn is_read(&self, namespace: &str, secret: &str) -> bool {
+        self.sources.get(namespace).is_some_and(|all| all.values().any(|source| *source.secret == *secret))
+    }
+
+    /// Lets `key` serve this Secret from now on; returns the keys that concerns.
+    fn serve(&mut self, key: &Key, secret: Arc<str>) -> Vec<Key> {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.secret != secret) else { return Vec::new() };
+        let before = std::mem::replace(&mut entry.secret, Arc::clone(&secret));
+        let held = std::mem::take(&mut entry.held);
+        let record = held.record().cloned();
+        entry.former = record.clone().map(Box::new).or_else(|| entry.former.take());
+        if record.is_some_and(|record| orphans(&record, &key.name)) {
+            self.orphans.entry(key.clone()).or_default().insert(Arc::clone(&before));
+        }
+        self.rename(key, &before, &secret)
+    }
+
     /// Forgets a BearerToken; returns the keys that have to be looked at because of it.
     pub fn bearer_token_gone(&mut self, key: &Key) -> Vec<Key> {
         let Some(entry) = self.entries.remove(key) else { return Vec::new() };
+        self.note_renamed(key, None);
+        if entry.held.record().is_some_and(|record| orphans(record, &key.name)) {
+            self.orphans.entry(key.clone()).or_default().insert(Arc::clone(&entry.secret));
+        }
         let secret = Key { namespace: Arc::clone(&key.namespace), name: entry.secret };
         let Some(keys) = self.secrets.get_mut(&secret) else { return Vec::new() };
         keys.retain(|other| other != key);
-        let others = keys.clone();
-        if others.is_empty() {
+        let mut woken = keys.clone();
+        if woken.is_empty() {
             self.secrets.remove(&secret);
         }
         // Whoever was refused because of it may have the Secret now.
-        for other in &others {
+        for other in &woken {
             if let Some(entry) = self.entries.get_mut(other) {
                 entry.held = Held::Unknown;
             }
         }
-        others
+        woken.extend(self.orphans.contains_key(key).then(|| key.clone()));
+        woken
+    }
+
+    /// The Secrets that are not to outlast `key`, once it is gone, or serves another one that is filled.
+    pub fn take_orphans(&mut self, key: &Key) -> Vec<Key> {
+        let entry = self.entries.get(key);
+        if entry.is_some_and(|entry| entry.held.record().is_none()) {
+            return Vec::new();
+        }
+        let names = self.orphans.remove(key).into_iter().flatten();
+        let names = names.filter(|name| entry.is_none_or(|entry| entry.secret != *name));
+        names.map(|name| Key { namespace: Arc::clone(&key.namespace), name }).collect()
+    }
+
+    /// Puts back what [`Self::take_orphans`] took, to be tried again.
+    pub fn keep_orphan(&mut self, key: &Key, secret: &Key) {
+        self.orphans.entry(key.clone()).or_default().insert(Arc::clone(&secret.name));
     }
 
     /// Takes in what a Secret's metadata says (`None`: it doesn't exist); returns the keys it concerns.
     pub fn secret(&mut self, secret: &Key, metadata: Option<&ObjectMeta>) -> Vec<Key> {
-        let Some(keys) = self.secrets.get(secret).cloned() else { return Vec::new() };
+        let Some(keys) = self.secrets.get(secret).cloned() else { return self.unkept(secret, metadata) };
         for key in &keys {
             let lives = |name: &str| self.entries.contains_key(&Key::new(&secret.namespace, name));
             let held = Held::read(metadata, &key.name, lives);
@@ -223,6 +292,14 @@ impl Index {
             }
         }
         keys
+    }
+
+    /// A Secret that no BearerToken names: from before the controller's start, perhaps, and not to outlast one that is gone.
+    fn unkept(&mut self, secret: &Key, metadata: Option<&ObjectMeta>) -> Vec<Key> {
+        let Some(name) = metadata.and_then(mortal) else { return Vec::new() };
+        let key = Key::new(&secret.namespace, &name);
+        self.keep_orphan(&key, secret);
+        vec![key]
     }
 
     /// After a complete list of our Secrets: what is held to be ours and was not listed has to be looked at again.
@@ -265,7 +342,11 @@ impl Index {
         }
         let secrets = [before, source].into_iter().flatten().map(|source| source.secret);
         let secrets = secrets.map(|name| Key { namespace: Arc::clone(&key.namespace), name });
-        let mut keys: Vec<Key> = secrets.filter_map(|secret| self.secrets.get(&secret)).flatten().cloned().collect();
+        let secrets: Vec<Key> = secrets.collect();
+        let renamed: Vec<Key> =
+            secrets.iter().filter_map(|secret| self.renamed.get(secret)).flatten().cloned().collect();
+        let mut keys: Vec<Key> = renamed.iter().flat_map(|key| self.assign(key)).chain(renamed.clone()).collect();
+        keys.extend(secrets.iter().filter_map(|secret| self.secrets.get(secret)).flatten().cloned());
         keys.sort();
         keys.dedup();
         for key in &keys {
@@ -322,19 +403,15 @@ impl Index {
         }
         repositories.sort();
         repositories.dedup();
-        Ok(Wanted { identity, formats, repositories, unsafe_repository })
+        let (adopt, deletion_policy) = (spec.secret.adopt, spec.secret.deletion_policy);
+        Ok(Wanted { identity, formats, repositories, unsafe_repository, adopt, deletion_policy })
     }
 
-    /// Notes that `key` names another Secret now; returns the keys that concerns.
-    fn rename(&mut self, key: &Key, from: Option<&Arc<str>>, to: &Arc<str>) -> Vec<Key> {
-        if from == Some(to) {
-            return Vec::new();
-        }
+    /// Notes that `key` serves another Secret now; returns the keys that concerns.
+    fn rename(&mut self, key: &Key, from: &Arc<str>, to: &Arc<str>) -> Vec<Key> {
         let of = |name: &Arc<str>| Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(name) };
         let mut others = Vec::new();
-        if let Some(from) = from
-            && let Some(keys) = self.secrets.get_mut(&of(from))
-        {
+        if let Some(keys) = self.secrets.get_mut(&of(from)) {
             keys.retain(|other| other != key);
             others.clone_from(keys);
         }
@@ -347,22 +424,24 @@ impl Index {
 }
 
 impl Entry {
-    fn new(uid: String) -> Self {
+    fn new(uid: String, served: Option<&str>) -> Self {
         Self {
             uid,
             generation: 0,
             created: Timestamp::UNIX_EPOCH,
             secret: "".into(),
+            served: served.map(Arc::from),
             spec: Err(unread()),
             wanted: Err(unread()),
             status: Box::default(),
             request: None,
             held: Held::Unknown,
+            former: None,
             unsure: false,
             probes: Vec::new(),
             probing: false,
             writing: None,
-            corrected_at: None,
+            corrections: Vec::new(),
             nudge: false,
         }
     }
@@ -375,6 +454,17 @@ impl Entry {
         }
         self.held = held;
         self.unsure = false;
+        if self.held.record().is_some() {
+            self.served = Some(Arc::clone(&self.secret));
+            self.former = None;
+        }
+    }
+
+    /// Notes that a change of somebody else was taken back.
+    pub fn corrected(&mut self, who: String, at: Timestamp) {
+        self.corrections.push(Correction { at, who });
+        let excess = self.corrections.len().saturating_sub(CORRECTIONS);
+        self.corrections.drain(..excess);
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use flux_bearer::failure::kubernetes::{self, About, Place};
 use flux_bearer::failure::{Failure, Unreachable};
 use flux_bearer::resource::BearerTokenStatus;
+use flux_bearer::secret::{Version, farewell, field_manager};
 use flux_bearer_azure::http::headers::server_time;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -103,20 +104,76 @@ impl Kubernetes {
         }
     }
 
-    /// Applies a Secret; returns its new metadata.
+    /// Applies a Secret; returns its new metadata, and whether this has made it.
     pub async fn apply_secret(
         &self,
         secret: &Key,
         manager: &str,
         force: bool,
         manifest: &SecretString,
-    ) -> Result<ObjectMeta, Failure> {
+    ) -> Result<(ObjectMeta, bool), Failure> {
         let path = format!("{}?fieldManager={}&force={force}", path(secret, "secrets"), manager.replace('/', "%2F"));
         let body = manifest.expose_secret().as_bytes().to_vec();
         let answer = self.send(request(Method::PATCH, &path, METADATA_ONLY, APPLY, body)).await?;
         match answer.status {
-            200 | 201 => metadata(&answer),
+            status @ (200 | 201) => Ok((metadata(&answer)?, status == 201)),
             _ => Err(answer.failure(About::Secret(self.place(secret)))),
+        }
+    }
+
+    /// Asks whether a Secret could be changed by this merge patch, and changes nothing.
+    pub async fn try_secret(&self, secret: &Key, patch: &Value) -> Result<(), Failure> {
+        let path = format!("{}?dryRun=All", path(secret, "secrets"));
+        self.merge(secret, &path, patch).await.map(drop)
+    }
+
+    /// Changes a Secret by a merge patch; returns its new metadata.
+    pub async fn patch_secret(&self, secret: &Key, manager: &str, patch: &Value) -> Result<ObjectMeta, Failure> {
+        let path = format!("{}?fieldManager={}", path(secret, "secrets"), manager.replace('/', "%2F"));
+        self.merge(secret, &path, patch).await
+    }
+
+    async fn merge(&self, secret: &Key, path: &str, patch: &Value) -> Result<ObjectMeta, Failure> {
+        let body = patch.to_string().into_bytes();
+        let answer = self.send(request(Method::PATCH, path, METADATA_ONLY, MERGE, body)).await?;
+        match answer.status {
+            200 => metadata(&answer),
+            _ => Err(answer.failure(About::Secret(self.place(secret)))),
+        }
+    }
+
+    /// Gives up all that only the BearerToken `owner` owns of a Secret.
+    pub async fn give_up_secret(&self, secret: &Key, owner: &str, version: &Version) -> Result<(), Failure> {
+        let body = SecretString::from(farewell(&secret.namespace, &secret.name, version));
+        self.apply_secret(secret, &field_manager(owner), false, &body).await.map(drop)
+    }
+
+    /// Deletes a Secret, if it still is what was looked at.
+    pub async fn delete_secret(&self, secret: &Key, version: &Version) -> Result<(), Failure> {
+        let body = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": version.uid, "resourceVersion": version.resource_version},
+        });
+        let body = body.to_string().into_bytes();
+        let request = request(Method::DELETE, &path(secret, "secrets"), METADATA_ONLY, "application/json", body);
+        let answer = self.send(request).await?;
+        match answer.status {
+            200 | 202 | 404 => Ok(()),
+            _ => Err(answer.failure(About::Secret(self.place(secret)))),
+        }
+    }
+
+    /// The name of the Secret that a BearerToken keeps; `None` when there is no such BearerToken.
+    pub async fn secret_named_by(&self, key: &Key) -> Result<Option<String>, Failure> {
+        let path = format!("/apis/flux-bearer.dev/v1alpha1/namespaces/{}/bearertokens/{}", key.namespace, key.name);
+        match self.find::<Value>(&path).await?.0 {
+            Found::Missing => Ok(None),
+            Found::Forbidden => Err(kubernetes::from_answer(403, &[], About::Other("BearerTokens"), None)),
+            Found::Object(object) => {
+                let named = object.pointer("/spec/secret/name").and_then(Value::as_str);
+                Ok(Some(named.unwrap_or(&key.name).to_owned()))
+            }
         }
     }
 
@@ -148,11 +205,7 @@ impl Kubernetes {
         );
         let body = json!({"metadata": {"annotations": {flux_bearer::flux::REQUESTED_AT: at}}});
         let body = body.to_string().into_bytes();
-        self.write(
-            "GitRepositories",
-            request(Method::PATCH, &path, METADATA_ONLY, "application/merge-patch+json", body),
-        )
-        .await
+        self.write("GitRepositories", request(Method::PATCH, &path, METADATA_ONLY, MERGE, body)).await
     }
 
     /// Creates an Event.
@@ -236,6 +289,7 @@ impl Kubernetes {
 }
 
 const APPLY: &str = "application/apply-patch+yaml";
+const MERGE: &str = "application/merge-patch+json";
 
 impl Answer {
     /// The failure that this answer is, from codes alone.

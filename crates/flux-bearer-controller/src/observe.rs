@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flux_bearer::decide::{Decision, Mint, Observed, decide};
 use flux_bearer::identity::Identity;
+use flux_bearer::secret::Record;
 use jiff::Timestamp;
 
 use crate::index::{Entry, Index, Key};
@@ -12,7 +13,7 @@ use crate::mints::{State, States};
 /// Decides about `key`; `None` when it is gone.
 pub fn decide_about(index: &Index, mints: &States, key: &Key, longest: Duration, now: Timestamp) -> Option<Decision> {
     let entry = index.get(key)?;
-    let record = entry.held.record();
+    let record = last_working(entry);
     let revoked = record.and_then(|record| record.identity.check_allowed(&key.namespace, index.pod()).err());
     let of = |identity: Option<&Identity>| {
         identity.and_then(|identity| mints.get(identity)).map_or(Mint::default(), State::view)
@@ -22,10 +23,12 @@ pub fn decide_about(index: &Index, mints: &States, key: &Key, longest: Duration,
     let observed = Observed {
         uid: &entry.uid,
         secret: &entry.secret,
+        named: named(entry, key),
         suspend: entry.spec.as_ref().is_ok_and(|spec| spec.suspend),
         wanted: entry.wanted.as_ref(),
         rival: rival.map(|rival| &*rival.name),
         held: &entry.held,
+        former: entry.former.as_deref(),
         unsure: entry.unsure,
         mint: of(entry.wanted.as_ref().ok().map(|wanted| &wanted.identity)),
         last_working: of(record.map(|record| &record.identity)),
@@ -33,12 +36,18 @@ pub fn decide_about(index: &Index, mints: &States, key: &Key, longest: Duration,
         probing: entry.probing,
         revoked: revoked.as_ref(),
         writing: entry.writing.as_ref(),
-        corrected_at: entry.corrected_at,
+        corrections: &entry.corrections,
         request: entry.request.as_ref(),
         nudge: &nudge,
         longest,
     };
     Some(decide(&observed, now))
+}
+
+/// The Secret that the spec names, where another one is served.
+fn named<'a>(entry: &'a Entry, key: &'a Key) -> Option<&'a str> {
+    let spec = entry.spec.as_ref().ok()?;
+    Some(spec.secret.name.as_deref().unwrap_or(&key.name)).filter(|name| **name != *entry.secret)
 }
 
 /// The GitRepositories to nudge: those that fail for want of a token, once it is there.
@@ -53,5 +62,10 @@ fn nudge(index: &Index, entry: &Entry, key: &Key) -> Vec<String> {
 /// The identities that `entry` lives on: the wanted one and the one that filled the Secret.
 pub fn identities(entry: &Entry) -> impl Iterator<Item = &Identity> {
     let wanted = entry.wanted.as_ref().ok().map(|wanted| &wanted.identity);
-    wanted.into_iter().chain(entry.held.record().map(|record| &record.identity))
+    wanted.into_iter().chain(last_working(entry).map(|record| &record.identity))
+}
+
+/// What is remembered of the identity that filled the Secret, or else the one that was named before.
+fn last_working(entry: &Entry) -> Option<&Record> {
+    entry.held.record().or(entry.former.as_deref())
 }

@@ -21,9 +21,9 @@ use crate::failure::{Class, Failure};
 use crate::identity::Identity;
 use crate::report::{Report, Standing};
 use crate::repository::Repository;
-use crate::resource::Format;
+use crate::resource::{DeletionPolicy, Format};
 use crate::schedule::{self, Failing, PERMANENT_RETRY, between, is_usable, needs_refresh};
-use crate::secret::{Held, Record};
+use crate::secret::{Drift, Held, Record};
 use crate::token::Token;
 
 /// Everything that the decision may look at.
@@ -33,6 +33,8 @@ pub struct Observed<'a> {
     pub uid: &'a str,
     /// Name of the Secret.
     pub secret: &'a str,
+    /// The Secret that the spec names since, where that one waits until nobody reads this one any more.
+    pub named: Option<&'a str>,
     /// Whether the spec says to pause.
     pub suspend: bool,
     /// What the spec asks for, or why that can't be done.
@@ -41,11 +43,13 @@ pub struct Observed<'a> {
     pub rival: Option<&'a str>,
     /// What the Secret's metadata says, or said when it was last seen.
     pub held: &'a Held,
+    /// What the Secret that was named before remembered, until this one is filled.
+    pub former: Option<&'a Record>,
     /// Whether the Secret has to be looked at again before anything is decided on `held`.
     pub unsure: bool,
     /// The wanted identity's tokens.
     pub mint: Mint<'a>,
-    /// The tokens of the identity that filled the Secret, where that is another one.
+    /// The tokens of the identity that filled the Secret, or the one that was named before.
     pub last_working: Mint<'a>,
     /// What the repositories said to our tokens.
     pub probes: &'a [Probe],
@@ -55,8 +59,8 @@ pub struct Observed<'a> {
     pub revoked: Option<&'a Failure>,
     /// A run of failed writes.
     pub writing: Option<&'a Failing>,
-    /// When somebody else's change of the Secret was last taken back.
-    pub corrected_at: Option<Timestamp>,
+    /// The latest changes of somebody else that were taken back, oldest first, at most [`CORRECTIONS`] of them.
+    pub corrections: &'a [Correction],
     /// A refresh that was asked for and not yet answered.
     pub request: Option<&'a Request>,
     /// GitRepositories that use the Secret and fail for an authentication reason, while they deserve a nudge.
@@ -77,6 +81,19 @@ pub struct Wanted {
     /// What is wrong with a repository of a GitRepository that uses the Secret. It keeps the Secret from being filled the
     /// first time; later it only shows, or whoever may make a GitRepository could stop the renewal.
     pub unsafe_repository: Option<Failure>,
+    /// Whether a Secret of somebody else may be taken over.
+    pub adopt: bool,
+    /// What becomes of the Secret once nobody keeps it.
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// That a change of somebody else was taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// When.
+    pub at: Timestamp,
+    /// Whose change, in words.
+    pub who: String,
 }
 
 /// What is known of one identity's tokens.
@@ -123,6 +140,8 @@ pub enum Action {
     Mint(Identity),
     /// Put this token into the Secret.
     Write(Write),
+    /// Remove the credentials of others from the Secret, which holds a token of ours in these formats.
+    Clean(Vec<Format>),
     /// Ask the repositories whether this token opens them, beside everything else.
     Probe(Identity, Arc<Token>),
     /// Ask source-controller to look at these GitRepositories now.
@@ -140,8 +159,16 @@ pub struct Write {
     pub formats: Vec<Format>,
     /// When the token is to be replaced.
     pub refresh_at: Timestamp,
-    /// Whether fields that others own are taken: only to take back what was ours.
+    /// Whether fields that others own are taken: only to take back what was ours, and to adopt.
     pub force: bool,
+    /// Whether the Secret is somebody else's until now.
+    pub adopts: bool,
+    /// Whose change it takes back.
+    pub corrects: Option<String>,
+    /// Whether the Secret is of our making.
+    pub made: bool,
+    /// What becomes of the Secret once nobody keeps it.
+    pub deletion_policy: DeletionPolicy,
     /// Whether the Secret had no usable token until now.
     pub revives: bool,
 }
@@ -166,8 +193,14 @@ const PROBE_AGAIN_SOON: Duration = Duration::from_secs(60);
 /// How far two expiries of one token may differ, for issuers tell it in whole seconds of a clock of their own.
 const SAME_EXPIRY: Duration = Duration::from_secs(60);
 
-/// Least time between two corrections of somebody else's change: five a minute.
-const CORRECTION: Duration = Duration::from_secs(12);
+/// How many changes of somebody else are taken back in [`CONTEST`]; more means that two fight, and neither gives way.
+pub const CORRECTIONS: usize = 5;
+
+/// See [`CORRECTIONS`].
+const CONTEST: Duration = Duration::from_secs(60);
+
+/// The reason that says so.
+pub(crate) const CONTESTED: &str = "SecretContested";
 
 /// Decides what to do next about one BearerToken.
 pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
@@ -181,9 +214,37 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
         let step = Step::refused(refusal, now);
         return settle(observed, step, Step::wait(None), now, false);
     }
-    let keep = keep(observed, now);
+    let keep = contested(observed, keep(observed, now), now);
     let change = change(observed, now);
     settle(observed, keep, change, now, false)
+}
+
+/// Says who fights for the Secret, from the last correction that may be made until two minutes without one.
+fn contested(observed: &Observed<'_>, keep: Step, now: Timestamp) -> Step {
+    match contest(observed) {
+        Some(contest) if keep.action.is_none() && keep.failing.is_none() && contest.retry_at + CONTEST > now => {
+            let until = [keep.until, Some(contest.retry_at + CONTEST)].into_iter().flatten().min();
+            Step { action: None, until, failing: Some(contest) }
+        }
+        _ => keep,
+    }
+}
+
+/// The fight for the Secret, once as many changes of others were taken back as may be: the next one is when the first of
+/// them is [`CONTEST`] ago.
+fn contest(observed: &Observed<'_>) -> Option<Failing> {
+    let (first, last) = (observed.corrections.first()?, observed.corrections.last()?);
+    if observed.corrections.len() < CORRECTIONS {
+        return None;
+    }
+    let (who, secret) = (&last.who, observed.secret);
+    let cause = format!("{who} keeps changing Secret {secret}; {CORRECTIONS} changes were taken back");
+    let fix = format!(
+        "Take Secret {secret} out of what {who} writes; for kustomize-controller, annotate it in Git with          kustomize.toolkit.fluxcd.io/ssa: Ignore"
+    );
+    let failure = Failure::new(CONTESTED, Class::Permanent, CONTESTED, cause, fix);
+    let attempts = u32::try_from(CORRECTIONS).unwrap_or(u32::MAX);
+    Some(Failing { failure, since: first.at, at: last.at, attempts, retry_at: first.at + CONTEST })
 }
 
 /// Looks at the Secret, unless the last failure's pause is not over. What can't be seen is not written: an apply can't be
@@ -205,13 +266,23 @@ fn refuse(observed: &Observed<'_>) -> Option<Failure> {
             format!("Secret {secret} is already kept by BearerToken {rival}, which is older"),
             "Delete one of the two, or give this one another spec.secret.name".into(),
         ),
-        (None, Held::Foreign { owner }) => refusal(
-            "SecretNotOwned",
-            format!("Secret {secret} exists and belongs to {owner}; it was not touched"),
-            format!("Give another spec.secret.name, or kubectl delete secret {secret} and it is made anew"),
-        ),
+        (None, Held::Foreign { version: Some(_), .. }) if adopts(observed) => None,
+        (None, Held::Foreign { owner, version }) => {
+            let take = version.as_ref().map_or("", |_| "Set spec.secret.adopt: true to take it over, or ");
+            refusal(
+                "SecretNotOwned",
+                format!("Secret {secret} exists and belongs to {owner}; it was not touched"),
+                format!("{take}give another spec.secret.name, or kubectl delete secret {secret} and it is made anew"),
+            )
+        }
         _ => None,
     }
+}
+
+/// Whether a Secret of somebody else may be taken over; what it takes beyond that is asked by [`adopt`]. A spec that can't
+/// be read or done is refused for that.
+fn adopts(observed: &Observed<'_>) -> bool {
+    observed.wanted.is_ok_and(|wanted| wanted.adopt)
 }
 
 /// One line of work, up to its next action or its next wait.
@@ -244,10 +315,10 @@ impl Step {
 
 /// Keeps the Secret filled: by the identity that filled it, or by the wanted one where there is none or it is the same.
 fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
-    let record = observed.held.record();
+    let record = observed.held.record().or_else(|| stand_in(observed, now));
     match (record, observed.wanted) {
         (Some(record), Ok(wanted)) if record.identity == wanted.identity => {
-            renew(observed, &wanted.identity, &wanted.formats, observed.mint, now)
+            renew(observed, &wanted.identity, formats(wanted, record), observed.mint, now)
         }
         (Some(record), _) => match observed.revoked {
             Some(failure) => Step::refused(failure.clone(), now),
@@ -256,7 +327,44 @@ fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
         (None, Err(failure) | Ok(Wanted { unsafe_repository: Some(failure), .. })) => {
             Step::refused(failure.clone(), now)
         }
+        (None, Ok(wanted)) if matches!(observed.held, Held::Foreign { .. }) => adopt(observed, wanted, now),
         (None, Ok(wanted)) => renew(observed, &wanted.identity, &wanted.formats, observed.mint, now),
+    }
+}
+
+/// The keys to write. They stay as they are while a GitRepository could not use the wanted ones: a bearer token beside a
+/// user in its URL (`org@`) would be the last that Flux has pulled.
+fn formats<'a>(wanted: &'a Wanted, record: &'a Record) -> &'a [Format] {
+    if wanted.unsafe_repository.is_some() { &record.formats } else { &wanted.formats }
+}
+
+/// The record that a new Secret is filled by, when one commit has renamed the Secret and broken the identity: that of the
+/// Secret before. Otherwise nobody would renew either of them.
+fn stand_in<'a>(observed: &Observed<'a>, now: Timestamp) -> Option<&'a Record> {
+    let absent = matches!(observed.held, Held::Absent);
+    let safe = observed.wanted.is_ok_and(|wanted| wanted.unsafe_repository.is_none());
+    let fails = observed.mint.failing.is_some() && fresh(observed, observed.mint, now).is_none();
+    observed.former.filter(|_| absent && safe && fails)
+}
+
+/// Takes over a Secret of somebody else, once the token opens every repository. Until then it stays as it is, byte by
+/// byte: what works must not be given up for what may not.
+fn adopt(observed: &Observed<'_>, wanted: &Wanted, now: Timestamp) -> Step {
+    let Some(token) = fresh(observed, observed.mint, now) else {
+        return attempt(observed, &wanted.identity, observed.mint, now);
+    };
+    if wanted.repositories.is_empty() {
+        let cause = format!("no repository is known to try the token on before Secret {} is adopted", observed.secret);
+        let fix = "Name it in spec.repositories, or in a GitRepository that uses the Secret";
+        let reason = "AdoptionUnproven";
+        return Step::refused(Failure::new(reason, Class::Permanent, reason, cause, fix), now);
+    }
+    match refusals(observed, wanted, token) {
+        Err(ask) => ask,
+        Ok((probe, refusals)) => match refusals.first() {
+            None => write(observed, &wanted.identity, &wanted.formats, token, now),
+            Some(refused) => closed(observed, wanted, token, probe, *refused, now),
+        },
     }
 }
 
@@ -264,12 +372,28 @@ fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
 fn renew(observed: &Observed<'_>, identity: &Identity, formats: &[Format], mint: Mint<'_>, now: Timestamp) -> Step {
     let fresh = fresh(observed, mint, now);
     match due(observed, formats, fresh, now) {
-        Due::At(when) => Step::wait(Some(when)),
+        Due::At(when) => clean(observed, formats, when, now),
         Due::Now => match fresh {
             Some(token) => write(observed, identity, formats, token, now),
             None => attempt(observed, identity, mint, now),
         },
     }
+}
+
+/// Waits for the refresh; meanwhile an adopted Secret is rid of the credentials of others.
+fn clean(observed: &Observed<'_>, formats: &[Format], refresh_at: Timestamp, now: Timestamp) -> Step {
+    let left = matches!(observed.held, Held::Ours { leftovers: Some(_), .. });
+    if !left || !adopts(observed) {
+        return Step::wait(Some(refresh_at));
+    }
+    pause(observed, true, now).unwrap_or_else(|| Step::act(Action::Clean(formats.to_vec())))
+}
+
+/// The pause before the next write: after one that failed, or after too many that took back what others did.
+fn pause(observed: &Observed<'_>, corrects: bool, now: Timestamp) -> Option<Step> {
+    let contest = contest(observed).filter(|_| corrects);
+    let failing = observed.writing.into_iter().chain(contest.as_ref()).find(|failing| failing.retry_at > now)?;
+    Some(Step::failed(failing))
 }
 
 /// Whether the token in the Secret is to be replaced.
@@ -292,14 +416,17 @@ fn due(observed: &Observed<'_>, formats: &[Format], fresh: Option<&Arc<Token>>, 
         let (earlier, later) = (token.expires_at.min(record.expires_at), token.expires_at.max(record.expires_at));
         between(earlier, later) > SAME_EXPIRY
     });
-    if record.formats != formats || requested || dated || needs_refresh(issued_at, refresh_at, now) {
+    let changed = record.formats != formats || record.deletion_policy != policy(observed);
+    if changed || requested || dated || drift.is_some() || needs_refresh(issued_at, refresh_at, now) {
         return Due::Now;
     }
-    match (drift, observed.corrected_at.map(|at| at + CORRECTION)) {
-        (true, Some(pause)) if pause > now => Due::At(pause),
-        (true, _) => Due::Now,
-        (false, _) => Due::At(refresh_at),
-    }
+    Due::At(refresh_at)
+}
+
+/// What becomes of the Secret once nobody keeps it: what a spec that can be read says, or else what it said last.
+fn policy(observed: &Observed<'_>) -> DeletionPolicy {
+    let record = || observed.held.record().map(|record| record.deletion_policy);
+    observed.wanted.ok().map(|wanted| wanted.deletion_policy).or_else(record).unwrap_or_default()
 }
 
 /// The identity's newest token, if it is fresh enough to be written now.
@@ -328,16 +455,30 @@ fn attempt(observed: &Observed<'_>, identity: &Identity, mint: Mint<'_>, now: Ti
 
 /// Puts a token into the Secret, unless the last attempt's pause is not over.
 fn write(observed: &Observed<'_>, identity: &Identity, formats: &[Format], token: &Arc<Token>, now: Timestamp) -> Step {
-    if let Some(failing) = observed.writing.filter(|failing| failing.retry_at > now) {
-        return Step::failed(failing);
+    let record = observed.held.record();
+    let (adopts, drift, shared) = match observed.held {
+        Held::Foreign { .. } => (true, None, false),
+        Held::Ours { drift, shared, .. } => (false, drift.as_ref(), *shared),
+        Held::Unknown | Held::Absent => (false, None, false),
+    };
+    let corrects = drift.and_then(|drift| match drift {
+        Drift::By(who) => Some(who.clone()),
+        Drift::Inherited => None,
+    });
+    if let Some(pause) = pause(observed, corrects.is_some(), now) {
+        return pause;
     }
     Step::act(Action::Write(Write {
         token: Arc::clone(token),
         identity: identity.clone(),
         formats: formats.to_vec(),
         refresh_at: refresh_at(observed, token),
-        force: matches!(observed.held, Held::Ours { drift, shared, .. } if *drift || *shared),
-        revives: observed.held.record().is_none_or(|record| !is_usable(record.expires_at, now)),
+        force: adopts || drift.is_some() || shared,
+        adopts,
+        corrects,
+        made: matches!(observed.held, Held::Absent) || record.is_some_and(|record| record.made),
+        deletion_policy: policy(observed),
+        revives: record.is_none_or(|record| !is_usable(record.expires_at, now)),
     }))
 }
 
@@ -354,9 +495,9 @@ fn change(observed: &Observed<'_>, now: Timestamp) -> Step {
     };
     let lost = !is_usable(record.expires_at, now);
     match compare(observed, wanted, record, token, now) {
-        Ok(()) => write(observed, &wanted.identity, &wanted.formats, token, now),
+        Ok(()) => write(observed, &wanted.identity, formats(wanted, record), token, now),
         // With the old token dead there is nothing left to protect.
-        Err(_) if lost => write(observed, &wanted.identity, &wanted.formats, token, now),
+        Err(_) if lost => write(observed, &wanted.identity, formats(wanted, record), token, now),
         Err(step) => step,
     }
 }
@@ -369,25 +510,46 @@ fn compare(
     token: &Arc<Token>,
     now: Timestamp,
 ) -> Result<(), Step> {
-    let probe_new = || ask(observed, &wanted.identity, token);
-    let new =
-        probe_of(observed, &wanted.identity).filter(|new| covers(new, &wanted.repositories)).ok_or_else(probe_new)?;
-    let refusals: Vec<(&Repository, &Failure)> =
-        new.answers.iter().filter_map(|(repository, answer)| Some((repository, answer.as_ref().err()?))).collect();
+    let (probe, refusals) = refusals(observed, wanted, token)?;
     if refusals.is_empty() {
         return Ok(());
     }
     let old = probe_of(observed, &record.identity).ok_or_else(|| probe_last_working(observed, record, now))?;
     let opened = |repository: &Repository| old.answers.iter().any(|(url, answer)| url == repository && answer.is_ok());
-    let Some((repository, failure)) = refusals.into_iter().find(|(repository, _)| opened(repository)) else {
-        return Ok(());
-    };
-    if now >= probe_again(new) {
-        return Err(probe_new());
+    match refusals.into_iter().find(|(repository, _)| opened(repository)) {
+        None => Ok(()),
+        Some(refused) => Err(closed(observed, wanted, token, probe, refused, now)),
+    }
+}
+
+/// The repositories that refuse the wanted identity's token, and the probe that found out; or the step that finds out.
+fn refusals<'a>(
+    observed: &Observed<'a>,
+    wanted: &Wanted,
+    token: &Arc<Token>,
+) -> Result<(&'a Probe, Vec<(&'a Repository, &'a Failure)>), Step> {
+    let probe = probe_of(observed, &wanted.identity).filter(|probe| covers(probe, &wanted.repositories));
+    let probe = probe.ok_or_else(|| ask(observed, &wanted.identity, token))?;
+    let refused =
+        |(repository, answer): &'a (Repository, Result<(), Failure>)| Some((repository, answer.as_ref().err()?));
+    Ok((probe, probe.answers.iter().filter_map(refused).collect()))
+}
+
+/// Waits for a repository that refused the token, or asks it again.
+fn closed(
+    observed: &Observed<'_>,
+    wanted: &Wanted,
+    token: &Arc<Token>,
+    probe: &Probe,
+    (repository, failure): (&Repository, &Failure),
+    now: Timestamp,
+) -> Step {
+    let retry_at = probe_again(probe);
+    if now >= retry_at {
+        return ask(observed, &wanted.identity, token);
     }
     let failure = Failure { cause: format!("{repository}: {}", failure.cause).into(), ..failure.clone() };
-    let failing = Failing { failure, since: new.at, at: new.at, attempts: 1, retry_at: probe_again(new) };
-    Err(Step::failed(&failing))
+    Step::failed(&Failing { failure, since: probe.at, at: probe.at, attempts: 1, retry_at })
 }
 
 /// Finds out what the last working identity opens, which nobody remembers after a restart.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::decide::{Observed, Probe};
+use crate::decide::{CONTESTED, Observed, Probe, Write};
 use crate::failure::Failure;
 use crate::resource::{BearerTokenStatus, StatusIdentity};
 use crate::schedule::{Failing, is_usable};
@@ -55,6 +55,7 @@ pub struct Report {
     keep_accessible: bool,
     expires_at: Option<Timestamp>,
     refresh_at: Option<Timestamp>,
+    secret: Option<String>,
     identity: Option<StatusIdentity>,
     handled: Option<String>,
 }
@@ -75,10 +76,13 @@ impl Report {
     pub fn of(standing: &Standing<'_>) -> Self {
         let observed = standing.observed;
         let record = observed.held.record().filter(|_| observed.rival.is_none());
-        let usable = record.filter(|record| is_usable(record.expires_at, standing.now));
+        // A Secret that two fight for can't be relied on, whosever token is in it at this moment.
+        let contest = standing.keep.filter(|failing| failing.failure.reason == CONTESTED);
+        let usable = record.filter(|record| contest.is_none() && is_usable(record.expires_at, standing.now));
         let mut report = Self {
             expires_at: record.map(|record| record.expires_at),
             refresh_at: record.filter(|_| !observed.suspend).map(|record| record.refresh_at),
+            secret: record.map(|_| observed.secret.to_owned()),
             identity: record.map(|record| record.holder.clone()),
             handled: handled(standing, record),
             keep_accessible: true,
@@ -154,6 +158,7 @@ impl Report {
             conditions,
             expires_at: self.expires_at.map(to_seconds),
             refresh_at: self.refresh_at.map(to_seconds),
+            secret: self.secret.clone().or_else(|| stored.secret.clone()),
             identity: self.identity.clone(),
             observed_generation: Some(generation),
             last_handled_reconcile_at: self.handled.clone().or_else(|| stored.last_handled_reconcile_at.clone()),
@@ -192,6 +197,20 @@ pub fn events(before: &BearerTokenStatus, after: &BearerTokenStatus) -> Vec<Even
     events
 }
 
+/// The event that a write is worth by itself: one that took something from somebody.
+pub fn of_write(secret: &str, write: &Write) -> Option<Event> {
+    let event = |warning, reason: &str, message| Some(Event { warning, reason: reason.to_owned(), message });
+    match &write.corrects {
+        Some(who) => {
+            event(true, "SecretCorrected", format!("{who} had changed Secret {secret}; the token was put back"))
+        }
+        None if write.adopts => {
+            event(false, "SecretAdopted", format!("Secret {secret} was taken over: its token opens every repository"))
+        }
+        None => None,
+    }
+}
+
 fn is_ready(status: &BearerTokenStatus) -> bool {
     status.conditions.iter().any(|condition| condition.type_ == READY && condition.status == "True")
 }
@@ -204,8 +223,13 @@ fn ready(standing: &Standing<'_>, record: Option<&Record>, usable: Option<&Recor
     let failing = standing.keep.or(standing.change);
     match (usable, record, failing) {
         (Some(record), ..) => {
-            Say { reason: "Succeeded", message: format!("Secret {secret} holds a token of {}", record.identity) }
+            let kept = observed
+                .named
+                .map(|named| format!("; a GitRepository reads it, so spec.secret.name: {named} waits until none does"));
+            let message = format!("Secret {secret} holds a token of {}{}", record.identity, kept.unwrap_or_default());
+            Say { reason: "Succeeded", message }
         }
+        (None, Some(_), Some(contest)) if contest.failure.reason == CONTESTED => from_failure(&contest.failure),
         (None, Some(_), failing) => {
             let why = failing.map(|failing| format!(": {}", failing.failure)).unwrap_or_default();
             Say { reason: "TokenExpired", message: format!("the token in Secret {secret} has expired{why}") }

@@ -127,11 +127,38 @@ pub struct SecretSpec {
     #[schemars(length(min = 1, max = 2))]
     #[x_kube(merge_strategy = kube::core::ListMerge::Set)]
     pub formats: Vec<Format>,
+
+    /// Whether a Secret that somebody else made may be taken over. It is, once the token opens every repository that is
+    /// known; then other credentials in it (`username`, `password`, `bearerToken`, `identity`) are removed, and the
+    /// annotation in which kubectl keeps a copy of them. All other keys stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
+
+    /// What becomes of the Secret when the BearerToken is deleted, or names another Secret.
+    #[serde(default, skip_serializing_if = "DeletionPolicy::is_retain")]
+    pub deletion_policy: DeletionPolicy,
 }
 
 impl Default for SecretSpec {
     fn default() -> Self {
-        Self { name: None, formats: bearer() }
+        Self { name: None, formats: bearer(), adopt: false, deletion_policy: DeletionPolicy::Retain }
+    }
+}
+
+/// What becomes of a Secret that no BearerToken keeps any more.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub enum DeletionPolicy {
+    /// It stays, and its token expires: a mistaken deletion can be reverted by a commit that Flux can still pull.
+    #[default]
+    Retain,
+    /// Our keys are removed from it, and the Secret itself if we made it and nothing of anybody else is in it.
+    Delete,
+}
+
+impl DeletionPolicy {
+    /// Whether this is the default, which need not be stored.
+    pub fn is_retain(&self) -> bool {
+        *self == Self::Retain
     }
 }
 
@@ -164,6 +191,10 @@ pub struct BearerTokenStatus {
     /// When the token in the Secret is replaced, if nothing goes wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_at: Option<Time>,
+
+    /// The Secret that was filled last. While a GitRepository reads it, it is renewed, whatever the spec names since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 
     /// The identity whose token the Secret holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,11 +16,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::NAME;
 use crate::identity::Identity;
-use crate::resource::{Format, StatusIdentity};
+use crate::resource::{DeletionPolicy, Format, StatusIdentity};
 use crate::token::Token;
 
 /// The annotation that holds the [`Record`].
 pub const RECORD: &str = "flux-bearer.dev/token";
+
+/// Where `kubectl apply` keeps a copy of what it applied, a password in clear included.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The keys under which Flux looks for a credential. In an adopted Secret those that we don't write are removed.
+const CREDENTIAL_KEYS: [&str; 5] = ["bearerToken", "username", "password", "identity", "identity.pub"];
 
 /// The label that every Secret of ours carries, with the value [`NAME`]. Never `flux`: `flux uninstall` deletes that.
 pub const PART_OF: &str = "app.kubernetes.io/part-of";
@@ -47,6 +53,12 @@ pub struct Record {
     pub expires_at: Timestamp,
     /// Tells it from another token without showing it.
     pub fingerprint: String,
+    /// Whether we made the Secret. An adopted one is never deleted.
+    #[serde(default)]
+    pub made: bool,
+    /// What becomes of the Secret when its BearerToken is gone: nobody is left then who could say.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
 }
 
 /// Which state of which object a write is about: the API server refuses it (409) once another has come between.
@@ -56,6 +68,25 @@ pub struct Version {
     pub uid: String,
     /// Its resourceVersion.
     pub resource_version: String,
+}
+
+impl Version {
+    /// The state of the object with this metadata.
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// How a Secret of ours differs from what we wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drift {
+    /// Somebody has changed it: who, in words.
+    By(String),
+    /// It was that of another BearerToken, which is gone.
+    Inherited,
 }
 
 /// What the metadata of the Secret says.
@@ -72,15 +103,19 @@ pub enum Held {
         version: Version,
         /// What it remembers, unless that can't be read.
         record: Option<Box<Record>>,
-        /// Whether somebody else has changed what we wrote: then it is taken back at once.
-        drift: bool,
+        /// How it differs from what we wrote, if it does: then it is written again at once.
+        drift: Option<Drift>,
         /// Whether somebody else owns a key of ours as well: then the next write takes it from them.
         shared: bool,
+        /// Whose credential it holds beside ours, if anybody's.
+        leftovers: Option<String>,
     },
-    /// It belongs to somebody else and is left alone.
+    /// It belongs to somebody else and is left alone, unless it may be adopted.
     Foreign {
         /// Who, in words.
         owner: String,
+        /// What an adoption is pinned to. Nothing where another BearerToken keeps it: that one is never adopted.
+        version: Option<Version>,
     },
 }
 
@@ -94,13 +129,17 @@ impl Held {
         let writer = record.as_ref().map(|record| record.bearer_token.as_str());
         match (writer, ours) {
             (Some(other), _) if other != name && lives(other) => {
-                Self::Foreign { owner: format!("BearerToken {other}") }
+                Self::Foreign { owner: format!("BearerToken {other}"), version: None }
             }
-            (None, None) => Self::Foreign { owner: owner(metadata) },
+            (None, None) => Self::Foreign { owner: owner(metadata), version: Some(Version::of(metadata)) },
             _ => Self::Ours {
-                drift: drifted(record.as_ref(), ours),
+                drift: match writer {
+                    Some(other) if other != name => Some(Drift::Inherited),
+                    _ => drifted(record.as_ref(), ours).then(|| Drift::By(intruder(metadata, name))),
+                },
                 shared: shared(metadata, record.as_ref(), name, &lives),
-                version: version(metadata),
+                leftovers: leftovers(metadata, record.as_ref()),
+                version: Version::of(metadata),
                 record: record.map(Box::new),
             },
         }
@@ -130,7 +169,73 @@ pub fn keys(formats: &[Format]) -> Vec<&'static str> {
     formats.iter().flat_map(of).copied().collect()
 }
 
+/// What an adopted Secret must no longer hold: the credentials that are not of these formats. As a merge patch, pinned.
+///
+/// With `kept` it is what the Secret will hold afterwards, for a dry run: our keys are there, without a value.
+pub fn cleaning(version: &Version, formats: &[Format], kept: bool) -> serde_json::Value {
+    let ours = keys(formats);
+    let gone = CREDENTIAL_KEYS.iter().filter(|key| !ours.contains(key)).map(|key| (*key, serde_json::Value::Null));
+    let stays = ours.iter().filter(|_| kept).map(|key| (*key, serde_json::Value::from("")));
+    let data: BTreeMap<&str, serde_json::Value> = gone.chain(stays).collect();
+    serde_json::json!({
+        "metadata": {
+            "uid": version.uid,
+            "resourceVersion": version.resource_version,
+            "annotations": {LAST_APPLIED: null},
+        },
+        "data": data,
+    })
+}
+
+/// What becomes of a Secret that no BearerToken keeps any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// It is left as it is: it isn't that BearerToken's, or it is to be retained.
+    Keep,
+    /// Our keys go, the rest stays.
+    Empty(Version),
+    /// The object goes.
+    Delete(Version),
+}
+
+/// What becomes of the Secret with this metadata, which the BearerToken `name` kept.
+pub fn release(metadata: &ObjectMeta, name: &str) -> Release {
+    let Some(record) = record(metadata).filter(|record| orphans(record, name)) else { return Release::Keep };
+    if record.made && sole_manager(metadata, name) {
+        Release::Delete(Version::of(metadata))
+    } else {
+        Release::Empty(Version::of(metadata))
+    }
+}
+
+/// Whether nobody but the BearerToken `name` has written anything into this Secret.
+pub fn sole_manager(metadata: &ObjectMeta, name: &str) -> bool {
+    let ours = field_manager(name);
+    metadata.managed_fields.iter().flatten().all(|entry| entry.manager.as_ref() == Some(&ours))
+}
+
+/// The BearerToken whose end this Secret is not to outlast.
+pub fn mortal(metadata: &ObjectMeta) -> Option<String> {
+    record(metadata).filter(|record| orphans(record, &record.bearer_token)).map(|record| record.bearer_token)
+}
+
+/// Whether the end of the BearerToken `name` is that of the Secret that remembers this.
+pub fn orphans(record: &Record, name: &str) -> bool {
+    record.bearer_token == name && record.deletion_policy == DeletionPolicy::Delete
+}
+
+/// The body of the server-side apply that gives up everything that only we own.
+pub fn farewell(namespace: &str, name: &str, version: &Version) -> String {
+    let metadata = serde_json::json!({
+        "name": name, "namespace": namespace, "uid": version.uid, "resourceVersion": version.resource_version,
+    });
+    serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata}).to_string()
+}
+
 /// The body of the server-side apply that puts `token` into the Secret, as JSON. It is as secret as the token.
+///
+/// A new Secret is `Opaque`, and says so: should one of another type have come between, it is refused. Where it is pinned
+/// it names no type, for an adopted one keeps its own, which can't be changed.
 pub fn manifest(
     namespace: &str,
     name: &str,
@@ -158,7 +263,7 @@ pub fn manifest(
             labels: BTreeMap::from([(PART_OF, NAME)]),
             annotations: BTreeMap::from([(RECORD, annotation.as_str())]),
         },
-        kind_of_secret: "Opaque",
+        kind_of_secret: version.is_none().then_some("Opaque"),
         data: values.iter().map(|(key, value)| (*key, value.as_str())).collect(),
     };
     serde_json::to_string(&body).ok().map(SecretString::from)
@@ -170,8 +275,8 @@ struct Manifest<'a> {
     api_version: &'a str,
     kind: &'a str,
     metadata: ManifestMeta<'a>,
-    #[serde(rename = "type")]
-    kind_of_secret: &'a str,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind_of_secret: Option<&'a str>,
     data: BTreeMap<&'a str, &'a str>,
 }
 
@@ -192,13 +297,6 @@ fn record(metadata: &ObjectMeta) -> Option<Record> {
     serde_json::from_str(metadata.annotations.as_ref()?.get(RECORD)?).ok()
 }
 
-fn version(metadata: &ObjectMeta) -> Version {
-    Version {
-        uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
-    }
-}
-
 fn applied_by<'a>(metadata: &'a ObjectMeta, manager: &str) -> Option<&'a ManagedFieldsEntry> {
     let applied = |entry: &&ManagedFieldsEntry| {
         entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some("Apply")
@@ -208,13 +306,36 @@ fn applied_by<'a>(metadata: &'a ObjectMeta, manager: &str) -> Option<&'a Managed
 
 /// Whether a key of ours, or the record, is no longer owned by our apply: somebody changed or removed it.
 fn drifted(record: Option<&Record>, ours: Option<&ManagedFieldsEntry>) -> bool {
-    let (Some(record), Some(fields)) = (record, ours.and_then(|entry| entry.fields_v1.as_ref())) else { return true };
-    let owns = |path: [&str; 3]| path.iter().try_fold(&fields.0, |at, part| at.get(part)).is_some();
-    let annotation = format!("f:{RECORD}");
-    let data = fields.0.get("f:data");
-    let keys_owned =
-        keys(&record.formats).iter().all(|key| data.is_some_and(|data| data.get(format!("f:{key}")).is_some()));
-    !(keys_owned && owns(["f:metadata", "f:annotations", &annotation]))
+    let (Some(record), Some(ours)) = (record, ours) else { return true };
+    let annotation = format!("/f:metadata/f:annotations/f:{}", RECORD.replace('/', "~1"));
+    let remembered = ours.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(&annotation).is_some());
+    !(remembered && keys(&record.formats).iter().all(|key| owns_key(ours, key)))
+}
+
+/// Who has changed what the BearerToken `name` wrote: whoever owns one of its keys now, or else whoever wrote last.
+fn intruder(metadata: &ObjectMeta, name: &str) -> String {
+    let ours = field_manager(name);
+    let others = || metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_ref() != Some(&ours));
+    let credential = |entry: &&ManagedFieldsEntry| CREDENTIAL_KEYS.iter().any(|key| owns_key(entry, key));
+    let time = |entry: &&ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0);
+    let found = others().filter(credential).max_by_key(time).or_else(|| others().max_by_key(time));
+    words(found)
+}
+
+fn owns_key(entry: &ManagedFieldsEntry, key: &str) -> bool {
+    let data = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:data"));
+    data.is_some_and(|data| data.get(format!("f:{key}")).is_some())
+}
+
+/// Whose credential is beside ours, as far as the managed fields and annotations tell.
+fn leftovers(metadata: &ObjectMeta, record: Option<&Record>) -> Option<String> {
+    let ours = record.map(|record| keys(&record.formats)).unwrap_or_default();
+    let foreign = |entry: &&ManagedFieldsEntry| {
+        CREDENTIAL_KEYS.iter().filter(|key| !ours.contains(key)).any(|key| owns_key(entry, key))
+    };
+    let owner = metadata.managed_fields.iter().flatten().find(foreign).map(|entry| words(Some(entry)));
+    let copied = metadata.annotations.as_ref().is_some_and(|all| all.contains_key(LAST_APPLIED));
+    owner.or_else(|| copied.then(|| "kubectl".to_owned()))
 }
 
 /// Whether somebody else owns a key of ours as well, which makes an unforced apply fail. A BearerToken that lives is
@@ -227,10 +348,7 @@ fn shared(metadata: &ObjectMeta, record: Option<&Record>, name: &str, lives: imp
         let bearer_token = manager.strip_prefix(NAME).and_then(|rest| rest.strip_prefix('/'));
         bearer_token.is_none_or(|other| other != name && !lives(other))
     };
-    metadata.managed_fields.iter().flatten().filter(other).any(|entry| {
-        let data = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:data"));
-        ours.iter().any(|key| data.is_some_and(|data| data.get(format!("f:{key}")).is_some()))
-    })
+    metadata.managed_fields.iter().flatten().filter(other).any(|entry| ours.iter().any(|key| owns_key(entry, key)))
 }
 
 /// Whom the Secret belongs to, as far as its managed fields tell.
@@ -238,141 +356,14 @@ fn owner(metadata: &ObjectMeta) -> String {
     let managers = metadata.managed_fields.iter().flatten();
     let of_data =
         managers.clone().find(|entry| entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:data").is_some()));
-    let named = of_data.or(managers.clone().next()).and_then(|entry| entry.manager.as_deref());
-    named.unwrap_or("an unknown writer").chars().filter(|char| !char.is_control()).take(64).collect()
+    words(of_data.or(managers.clone().next()))
+}
+
+/// A field manager's name, which is whatever its user agent says, as it may be shown.
+fn words(entry: Option<&ManagedFieldsEntry>) -> String {
+    let named = entry.and_then(|entry| entry.manager.as_deref()).unwrap_or("an unknown writer");
+    named.chars().filter(|char| !char.is_control()).take(64).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldsV1;
-
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
-
-    fn a_record() -> Record {
-        Record {
-            bearer_token: "flux-system".into(),
-            generation: 1,
-            identity: Identity::WorkloadIdentity { tenant_id: "t".into(), client_id: "c".into() },
-            holder: StatusIdentity::default(),
-            formats: vec![Format::Bearer],
-            issued_at: NOW,
-            refresh_at: NOW + Duration::from_secs(1500),
-            expires_at: NOW + Duration::from_secs(3600),
-            fingerprint: "f".into(),
-        }
-    }
-
-    fn entry(manager: &str, fields: serde_json::Value) -> ManagedFieldsEntry {
-        ManagedFieldsEntry {
-            manager: Some(manager.into()),
-            operation: Some("Apply".into()),
-            fields_v1: Some(FieldsV1(fields)),
-            ..ManagedFieldsEntry::default()
-        }
-    }
-
-    fn ours() -> serde_json::Value {
-        serde_json::json!({"f:data": {"f:bearerToken": {}}, "f:metadata": {"f:annotations": {"f:flux-bearer.dev/token": {}}}})
-    }
-
-    fn metadata(record: Option<&Record>, managers: Vec<ManagedFieldsEntry>) -> ObjectMeta {
-        ObjectMeta {
-            uid: Some("u".into()),
-            resource_version: Some("7".into()),
-            annotations: record.map(|record| BTreeMap::from([(RECORD.into(), serde_json::to_string(record).unwrap())])),
-            managed_fields: Some(managers),
-            ..ObjectMeta::default()
-        }
-    }
-
-    fn read(metadata: &ObjectMeta) -> Held {
-        Held::read(Some(metadata), "flux-system", |other| other == "alive")
-    }
-
-    fn drift(held: &Held) -> Option<bool> {
-        match held {
-            Held::Ours { drift, .. } => Some(*drift),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn what_we_applied_is_ours_and_has_not_drifted() {
-        let held = read(&metadata(Some(&a_record()), vec![entry("flux-bearer/flux-system", ours())]));
-        assert_eq!(drift(&held), Some(false));
-        assert_eq!(held.record(), Some(&a_record()));
-    }
-
-    #[test]
-    fn a_key_that_somebody_changed_has_drifted() {
-        let lost = serde_json::json!({"f:metadata": {"f:annotations": {"f:flux-bearer.dev/token": {}}}});
-        let edited = vec![entry("flux-bearer/flux-system", lost), entry("kubectl-edit", ours())];
-        assert_eq!(drift(&read(&metadata(Some(&a_record()), edited))), Some(true));
-    }
-
-    #[test]
-    fn a_key_that_somebody_else_owns_too_is_taken_with_the_next_write_only() {
-        let shared = |managers| match read(&metadata(Some(&a_record()), managers)) {
-            Held::Ours { shared, drift, .. } => (shared, drift),
-            other => panic!("{other:?}"),
-        };
-        let both = |other: &str| vec![entry("flux-bearer/flux-system", ours()), entry(other, ours())];
-        assert_eq!(shared(both("kubectl")), (true, false));
-        assert_eq!(shared(both("flux-bearer/alive")), (false, false));
-        assert_eq!(shared(both("flux-bearer/gone")), (true, false));
-    }
-
-    #[test]
-    fn a_secret_restored_from_a_backup_is_ours_and_is_written_again() {
-        assert_eq!(drift(&read(&metadata(Some(&a_record()), vec![entry("velero", ours())]))), Some(true));
-    }
-
-    #[test]
-    fn a_secret_of_somebody_else_is_foreign_and_its_owner_is_named() {
-        let held = read(&metadata(None, vec![entry("flux", serde_json::json!({"f:data": {"f:password": {}}}))]));
-        assert_eq!(held, Held::Foreign { owner: "flux".into() });
-    }
-
-    #[test]
-    fn another_bearer_token_keeps_its_secret_while_it_lives() {
-        let of = |name: &str| Record { bearer_token: name.into(), ..a_record() };
-        let by = |name: &str| vec![entry(&format!("flux-bearer/{name}"), ours())];
-        assert_eq!(
-            read(&metadata(Some(&of("alive")), by("alive"))),
-            Held::Foreign { owner: "BearerToken alive".into() }
-        );
-        assert_eq!(drift(&read(&metadata(Some(&of("renamed")), by("renamed")))), Some(true));
-    }
-
-    #[test]
-    fn the_manifest_is_pinned_and_holds_the_keys_of_its_formats_only() {
-        let token = Token {
-            secret: "tok".into(),
-            fingerprint: "f".into(),
-            issued_at: NOW,
-            expires_at: NOW,
-            refresh_hint: None,
-            holder: StatusIdentity { client_id: Some("c".into()), ..StatusIdentity::default() },
-            verified: true,
-        };
-        let version = Version { uid: "u".into(), resource_version: "7".into() };
-        let of = |formats: Vec<Format>| {
-            let record = Record { formats, ..a_record() };
-            let body = manifest("ns", "s", Some(&version), &token, &record).unwrap();
-            serde_json::from_str::<serde_json::Value>(body.expose_secret()).unwrap()
-        };
-        let bearer = of(vec![Format::Bearer]);
-        assert_eq!(bearer["data"], serde_json::json!({"bearerToken": STANDARD.encode("tok")}));
-        assert_eq!((&bearer["metadata"]["uid"], &bearer["metadata"]["resourceVersion"]), (&"u".into(), &"7".into()));
-        assert_eq!(bearer["type"], "Opaque");
-        let basic = of(vec![Format::Basic]);
-        assert_eq!(
-            basic["data"],
-            serde_json::json!({"username": STANDARD.encode("c"), "password": STANDARD.encode("tok")})
-        );
-    }
-}
+mod tests;

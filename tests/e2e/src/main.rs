@@ -10,6 +10,7 @@ mod flux;
 mod git;
 mod http_client;
 mod kubelet;
+mod measure;
 mod pki;
 mod process;
 mod rights;
@@ -61,6 +62,8 @@ enum Command {
         #[arg(default_value = "")]
         name: String,
     },
+    /// Measure what the controller takes, with one BearerToken, a thousand and ten thousand
+    Measure,
     /// Run COMMAND beside a world like that of the tests
     Up(up::Arguments),
 }
@@ -97,6 +100,7 @@ async fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let passed = suite::run(&run, &name).await?;
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Measure => measure::measure(&run).await.map(|()| ExitCode::SUCCESS),
         Command::Up(arguments) => up::up(&run, &arguments, &trust).await,
     }
 }

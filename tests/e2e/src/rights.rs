@@ -20,6 +20,8 @@ const ALLOWED: &[(&str, &str, &str, &str)] = &[
     ("list", "secrets", "", "Rights: open mode, by label"),
     ("watch", "secrets", "", "Rights: open mode, by label"),
     ("patch", "secrets", "*", "Writes: server-side apply, pinned; adoption's merge patch"),
+    ("get", "bearertokens", "*", "Secrets: deletionPolicy Delete asks whether it is really gone"),
+    ("delete", "secrets", "*", "Secrets: deletionPolicy Delete, where the Role has it"),
     ("create", "events", "*", "Flux: events go to Kubernetes"),
     ("get", "leases", LEASE, "Rights: replicas"),
     ("create", "leases", LEASE, "Rights: replicas"),

@@ -2,10 +2,10 @@
 //! kube-apiserver in the end-to-end tests.
 //!
 //! Each case has a Secret of its own and steps on it: `do` is `apply`, `merge`, `create`, `delete` or `get`; `pin` puts
-//! the uid or resourceVersion of the last reply into the body; `keep` leaves that reply as it was. Of the answer,
-//! `code` is compared (200 stands for any success), `reason` exactly, `message` as a part, `causes` exactly, `object` as
-//! a part of the reply (null: must be missing), `managers` as the paths that `manager operation` owns (null: no such
-//! manager), and `revision` with that before the step.
+//! the uid or resourceVersion of the last reply into the body; `dryRun` lets a patch change nothing; `keep` leaves that
+//! reply as it was. Of the answer, `code` is compared (200 stands for any success), `reason` exactly, `message` as a part,
+//! `causes` exactly, `object` as a part of the reply (null: must be missing), `managers` as the paths that `manager
+//! operation` owns (null: no such manager), and `revision` with that before the step.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +30,8 @@ struct Step {
     manager: String,
     #[serde(default)]
     force: bool,
+    #[serde(default)]
+    dry_run: bool,
     #[serde(default)]
     pin: Vec<String>,
     uid: Option<String>,
@@ -69,8 +71,12 @@ pub(crate) async fn run(client: &Client, namespace: &str, secret: &str, case: &C
 
 impl Step {
     async fn take(&self, api: &Api<DynamicObject>, secret: &str, last: &Value) -> Result<Value, Error> {
-        let params =
-            PatchParams { field_manager: Some(self.manager.clone()), force: self.force, ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(self.manager.clone()),
+            force: self.force,
+            dry_run: self.dry_run,
+            ..PatchParams::default()
+        };
         let object = self.object(secret, last);
         match self.r#do.as_str() {
             "apply" => api.patch(secret, &params, &Patch::Apply(&object)).await.map(value),

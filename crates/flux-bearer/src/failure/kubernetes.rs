@@ -64,12 +64,13 @@ pub fn from_answer(status: u16, causes: &[Cause<'_>], about: About<'_>, retry_af
             "the namespace doesn't exist any more",
             "Delete the BearerToken, or make the namespace again",
         ),
-        (422, _) if names("type") => Failure::new(
-            "SecretWrongType",
+        // A Secret of type kubernetes.io/basic-auth can't lose its user name and password.
+        (422, _) if causes.iter().any(|cause| cause.field.starts_with("data[")) => Failure::new(
+            "SecretNeedsBasic",
             Permanent,
             code,
-            format!("Secret {name} is of another type than Opaque, which can't be changed"),
-            format!("kubectl delete secret {name}, and it is made anew at once"),
+            format!("Secret {name} is of a type that needs the keys username and password; it was not touched"),
+            "Set spec.secret.formats: [Basic], which writes them",
         ),
         (422, _) if names("data") || names("immutable") => Failure::new(
             "SecretImmutable",
@@ -78,8 +79,8 @@ pub fn from_answer(status: u16, causes: &[Cause<'_>], about: About<'_>, retry_af
             format!("Secret {name} is immutable"),
             format!("kubectl delete secret {name}, and it is made anew at once"),
         ),
-        // Another object of the same name has come between: the write is pinned to the uid of the old one.
-        (422, _) if names("metadata.uid") => busy(code),
+        // Another object of the same name has come between: the write is pinned to the uid of the old one, or was to make it.
+        (422, _) if names("metadata.uid") || names("type") => busy(code),
         (409 | 429 | 408 | 500.., _) => busy(code),
         (_, About::Other(what)) => rejected(code, what),
         _ => rejected(code, &format!("Secret {name}")),
@@ -160,10 +161,11 @@ mod tests {
         let cases = [
             (403, "", "Forbidden"),
             (404, "", "NamespaceGone"),
-            (422, "type", "SecretWrongType"),
+            (422, "data[username]", "SecretNeedsBasic"),
             (422, "data", "SecretImmutable"),
             (422, "metadata.annotations", "WriteRejected"),
             (422, "metadata.uid", "KubernetesUnavailable"),
+            (422, "type", "KubernetesUnavailable"),
             (400, "", "WriteRejected"),
             (409, "", "KubernetesUnavailable"),
             (500, "", "KubernetesUnavailable"),

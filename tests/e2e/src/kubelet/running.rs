@@ -147,7 +147,8 @@ impl Running {
         self.state().restarts += 1;
     }
 
-    fn process(&self) -> anyhow::Result<u32> {
+    /// The id of its container's process.
+    pub(crate) fn process(&self) -> anyhow::Result<u32> {
         self.state().process.with_context(|| format!("{} does not run", self.name))
     }
 

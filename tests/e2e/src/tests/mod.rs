@@ -10,6 +10,7 @@ mod lockout;
 mod namespace;
 mod outage;
 mod poisoned;
+mod release;
 mod restart;
 mod rights;
 mod rollout;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: leader::NAME, run: |run| leader::run(run).boxed_local() },
     Test { name: api_server::NAME, run: |run| api_server::run(run).boxed_local() },
     Test { name: lockout::NAME, run: |run| lockout::run(run).boxed_local() },
+    Test { name: release::NAME, run: |run| release::run(run).boxed_local() },
     Test { name: poisoned::NAME, run: |run| poisoned::run(run).boxed_local() },
     Test { name: rollout::NAME, run: |run| rollout::run(run).boxed_local() },
     Test { name: namespace::NAME, run: |run| namespace::run(run).boxed_local() },
