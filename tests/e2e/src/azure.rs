@@ -3,7 +3,9 @@
 use anyhow::Context;
 use flux_bearer_sim::faults::{Effect, Fault};
 use flux_bearer_sim::journal::{Counts, Endpoint, TokenVerdict};
-use flux_bearer_sim::state::{Application, FederatedCredential, Kind, Member, State};
+use flux_bearer_sim::state::{
+    Application, FederatedCredential, Kind, Member, Organization, PersonalAccessToken, State,
+};
 use http::Method;
 use serde::Deserialize;
 
@@ -14,6 +16,8 @@ pub(crate) const TENANT_ID: &str = "00000000-aaaa-4000-8000-000000000001";
 /// Client id of the managed identity that is made.
 pub(crate) const CLIENT_ID: &str = "00000000-bbbb-4000-8000-000000000001";
 const OBJECT_ID: &str = "00000000-cccc-4000-8000-000000000001";
+/// Object id of a person.
+const PERSON: &str = "00000000-eeee-4000-8000-000000000001";
 
 /// Who the API server says that our controller is.
 const ISSUER: &str = "https://127.0.0.1:6443";
@@ -86,14 +90,16 @@ impl Azure {
 
     /// Adds the identity to the organisation, and lets it read project and repository.
     pub(crate) async fn grant_read(&self) -> anyhow::Result<()> {
+        self.edit(|state| state.organizations.iter_mut().for_each(|organization| admit(organization, OBJECT_ID))).await
+    }
+
+    /// Makes a personal access token of a person who may read the repository.
+    pub(crate) async fn create_pat(&self, value: &str) -> anyhow::Result<()> {
+        let pat = PersonalAccessToken { value: value.to_owned(), object_id: PERSON.to_owned(), expires_at: None };
         self.edit(|state| {
             for organization in &mut state.organizations {
-                organization.members.push(Member { object_id: OBJECT_ID.to_owned(), ..Member::default() });
-                for project in &mut organization.projects {
-                    project.readers.push(OBJECT_ID.to_owned());
-                    let repositories = project.repositories.iter_mut();
-                    repositories.for_each(|repository| repository.readers.push(OBJECT_ID.to_owned()));
-                }
+                admit(organization, PERSON);
+                organization.personal_access_tokens.push(pat.clone());
             }
         })
         .await
@@ -152,5 +158,14 @@ impl Azure {
 
     async fn send(&self, method: Method, path: &str, body: String) -> anyhow::Result<bytes::Bytes> {
         http_client::send(method, &format!("{}{path}", self.admin), body).await
+    }
+}
+
+/// Adds somebody to an organisation, with the right to read all that is in it.
+fn admit(organization: &mut Organization, object_id: &str) {
+    organization.members.push(Member { object_id: object_id.to_owned(), ..Member::default() });
+    for project in &mut organization.projects {
+        project.readers.push(object_id.to_owned());
+        project.repositories.iter_mut().for_each(|repository| repository.readers.push(object_id.to_owned()));
     }
 }

@@ -2,16 +2,19 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use http::Request;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
 use kube::{Client, Config, ResourceExt, discovery};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::http_client;
 use crate::pki::Pki;
@@ -30,6 +33,9 @@ const CONTROLLERS: &str = "deployment-controller,replicaset-controller,disruptio
 
 /// What the last of them to be of use makes in every namespace: without it no Pod can trust the API server.
 const ROOT_CA: &str = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt";
+
+/// Time for one command of kubectl.
+const KUBECTL: Duration = Duration::from_secs(20);
 
 /// Namespace of everything.
 pub(crate) const NAMESPACE: &str = "flux-system";
@@ -77,6 +83,19 @@ impl Cluster {
     /// The administrator's kubeconfig.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         admin(&self.folder)
+    }
+
+    /// Runs kubectl as the administrator, with `input`; returns what it prints.
+    pub(crate) async fn kubectl(&self, words: &[&str], input: &str) -> anyhow::Result<String> {
+        let mut kubectl = Command::new(&self.tools.kubectl);
+        kubectl.args(words).env("KUBECONFIG", self.kubeconfig()).kill_on_drop(true);
+        let mut child = kubectl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).await?;
+        }
+        let done = timeout(KUBECTL, child.wait_with_output()).await.context("kubectl does not end")??;
+        ensure!(done.status.success(), "kubectl {}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr).trim());
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
     }
 
     /// Applies the documents of a YAML text, in their order.

@@ -1,10 +1,7 @@
 //! What the real API server makes of our CustomResourceDefinition: specs that it refuses and why, and what people see.
 
-use std::time::Duration;
-
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::controller::{self, BEARER_TOKEN};
 use crate::world::{READY, Run, World};
@@ -64,7 +61,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
         apply(&world, spec).await.with_context(|| format!("it was refused: {spec}"))?;
     }
     world.story.tell(&format!("{} specs are refused with their reason, {} are taken", refused.len(), taken.len()));
-    show_columns(run, &world).await
+    show_columns(&world).await
 }
 
 async fn apply(world: &World<'_>, spec: &Value) -> anyhow::Result<()> {
@@ -73,15 +70,12 @@ async fn apply(world: &World<'_>, spec: &Value) -> anyhow::Result<()> {
 }
 
 /// `kubectl get` of a BearerToken that serves a token.
-async fn show_columns(run: &Run, world: &World<'_>) -> anyhow::Result<()> {
+async fn show_columns(world: &World<'_>) -> anyhow::Result<()> {
     world.start_controller(&[]).await?;
     world.set_up_azure(3600).await?;
     world.cluster.apply(controller::MANIFEST).await?;
     world.cluster.wait_ready(BEARER_TOKEN, READY).await?;
-    let mut kubectl = Command::new(&run.tools.kubectl);
-    kubectl.arg("get").arg("bt").arg("fleet").env("KUBECONFIG", world.cluster.kubeconfig());
-    let shown = tokio::time::timeout(Duration::from_secs(20), kubectl.output()).await??;
-    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let shown = world.cluster.kubectl(&["get", "bt", "fleet"], "").await?;
     println!("{shown}");
     let columns: Vec<&str> = shown.lines().next().unwrap_or_default().split_whitespace().collect();
     ensure!(columns == ["NAME", "READY", "EXPIRES", "IDENTITY", "MESSAGE", "AGE"], "columns: {columns:?}");

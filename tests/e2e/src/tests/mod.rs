@@ -1,5 +1,6 @@
 //! The tests, one file each.
 
+mod adoption;
 mod api_server;
 mod crd;
 mod five_lifetimes;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: crd::NAME, run: |run| crd::run(run).boxed_local() },
     Test { name: leader::NAME, run: |run| leader::run(run).boxed_local() },
     Test { name: api_server::NAME, run: |run| api_server::run(run).boxed_local() },
+    Test { name: adoption::NAME, run: |run| adoption::run(run).boxed_local() },
     Test { name: lockout::NAME, run: |run| lockout::run(run).boxed_local() },
     Test { name: release::NAME, run: |run| release::run(run).boxed_local() },
     Test { name: poisoned::NAME, run: |run| poisoned::run(run).boxed_local() },

@@ -47,7 +47,8 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
     let names = |sort: &str| -> Vec<String> { (0..COUNT).map(|number| format!("{sort}-{number}")).collect() };
     let (good, unnamed) = (names("good"), names("unnamed"));
-    controller::name_secrets(&world.cluster, NAMESPACE, &good).await?;
+    let poisoned: Vec<String> = poison().iter().map(|(name, _)| format!("poisoned-{name}")).collect();
+    controller::name_secrets(&world.cluster, NAMESPACE, &[good.clone(), poisoned].concat()).await?;
     store_poison(&world).await?;
     let pod = world.start_controller(&[]).await?;
     world.set_up_azure(LIFETIME).await?;

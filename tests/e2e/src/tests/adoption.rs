@@ -1,0 +1,175 @@
+//! Secrets that hold a personal access token (PAT) are taken over: only when the BearerToken says so, only when Flux will
+//! be able to use what is in them then, without a fetch that fails, and without a trace of the PAT.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::cluster::{Condition, NAMESPACE};
+use crate::controller;
+use crate::flux::{self, GIT_REPOSITORY, Retries};
+use crate::wait::wait_for;
+use crate::world::{READY, Run, World};
+
+pub(super) const NAME: &str = "adoption";
+
+/// Seconds that a token lives: it is replaced after 8 to 9.
+const LIFETIME: u32 = 20;
+
+/// A personal access token, and as a Secret stores it.
+const PAT: &str = "personal-access-token-of-a-person";
+const PAT_STORED: &str = "cGVyc29uYWwtYWNjZXNzLXRva2VuLW9mLWEtcGVyc29u";
+
+/// The Secrets: one that is adopted, one whose GitRepository has a user in its URL, and one of a type of its own.
+const NAMES: [&str; 3] = ["fleet", "user", "basic"];
+
+/// How long a refused Secret is watched: Flux looks every second.
+const LEFT_ALONE: Duration = Duration::from_secs(4);
+
+/// Time for a commit to reach the cluster.
+const LANDS: Duration = Duration::from_secs(15);
+
+/// What kubectl keeps of what it applied: the PAT, in clear.
+const LAST_APPLIED: &str = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+
+pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
+    let world = World::start(run, NAME).await?;
+    world.repository.commit("first").await?;
+    let flux = world.start_flux(Retries::Quick).await?;
+    controller::name_secrets(&world.cluster, NAMESPACE, &NAMES.map(str::to_owned)).await?;
+    world.start_controller(&[]).await?;
+    world.set_up_azure(LIFETIME).await?;
+    world.azure().create_pat(PAT).await?;
+    store(&world, "fleet", "Opaque").await?;
+    store(&world, "user", "Opaque").await?;
+    store(&world, "basic", "kubernetes.io/basic-auth").await?;
+    own_as_kustomize_controller(&world, "fleet").await?;
+    world.pull().await?;
+    world.story.tell("Flux pulls with a PAT");
+
+    let refused = stays(&world, "fleet", &json!({})).await?;
+    ensure!(refused.reason == "SecretNotOwned", "{refused:?}");
+    adopted(&world, "fleet", "Bearer").await?;
+    world.repository.commit("adopted").await?;
+    world.wait_for_commit("adopted", LANDS).await?;
+    user_in_url(&world).await?;
+    basic_auth(&world).await?;
+
+    let (failures, seen) = (flux.failures()?, world.azure().seen().await?);
+    world.story.tell(&format!("{} failed fetches of {}", failures.len(), seen.looks()));
+    ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
+    ensure!(seen.dead_tokens_seen == 0 && seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
+    world.check_log()
+}
+
+/// A Secret with a PAT, and a key that is nobody's credential, as `kubectl apply` makes it.
+async fn store(world: &World<'_>, name: &str, kind: &str) -> anyhow::Result<()> {
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": {"name": name, "namespace": NAMESPACE},
+        "stringData": {"username": "git", "password": PAT, "note": "kept"},
+    });
+    world.cluster.kubectl(&["apply", "-f", "-"], &secret.to_string()).await?;
+    let stored = world.cluster.get(&secret_path(name)).await?;
+    ensure!(
+        stored.pointer(LAST_APPLIED).is_some_and(|text| text.to_string().contains(PAT)),
+        "kubectl has kept nothing"
+    );
+    Ok(())
+}
+
+/// What kustomize-controller does when the Secret is in the repository, too.
+async fn own_as_kustomize_controller(world: &World<'_>, name: &str) -> anyhow::Result<()> {
+    let secret: DynamicObject = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": NAMESPACE},
+        "stringData": {"username": "git", "password": PAT},
+    }))?;
+    let params = PatchParams::apply("kustomize-controller").force();
+    let secrets = kube::Api::<k8s_openapi::api::core::v1::Secret>::namespaced(world.cluster.client(), NAMESPACE);
+    secrets.patch(name, &params, &Patch::Apply(&secret)).await?;
+    Ok(())
+}
+
+/// Asks for the Secret with this `spec.secret`, and sees that nothing of it changes; returns what is said.
+async fn stays(world: &World<'_>, name: &str, secret: &Value) -> anyhow::Result<Condition> {
+    let before = world.cluster.get(&secret_path(name)).await?;
+    let token = controller::bearer_token(NAMESPACE, name, &json!({"secret": secret}));
+    world.cluster.apply(&token.to_string()).await?;
+    wait_for("the refusal", READY, async || {
+        let stored = world.cluster.get(&token_path(name)).await?;
+        let ready = Condition::of(&stored, "Ready");
+        ensure!(ready.status == "False", "{ready:?}");
+        Ok(())
+    })
+    .await?;
+    sleep(LEFT_ALONE).await;
+    let ready = Condition::of(&world.cluster.get(&token_path(name)).await?, "Ready");
+    world.story.tell(&format!("{name} is left alone: {}: {}", ready.reason, ready.message));
+    ensure!(ready.status == "False", "{ready:?}");
+    // The whole object, resourceVersion and managedFields with it.
+    ensure!(before == world.cluster.get(&secret_path(name)).await?, "the Secret has changed");
+    Ok(ready)
+}
+
+/// Asks for the Secret to be adopted in this format, and sees that no PAT is left.
+async fn adopted(world: &World<'_>, name: &str, format: &str) -> anyhow::Result<()> {
+    let spec = json!({"secret": {"adopt": true, "formats": [format]}});
+    world.cluster.apply(&controller::bearer_token(NAMESPACE, name, &spec).to_string()).await?;
+    world.cluster.wait_ready(&token_path(name), READY).await?;
+    let stored = wait_for("the PAT to be gone", READY, async || {
+        let stored = world.cluster.get(&secret_path(name)).await?;
+        let text = stored.to_string();
+        ensure!(!text.contains(PAT) && !text.contains(PAT_STORED), "the PAT is still there");
+        Ok(stored)
+    })
+    .await?;
+    let data = stored.pointer("/data").and_then(Value::as_object).context("the Secret is empty")?;
+    let keys: Vec<&str> = data.keys().map(String::as_str).collect();
+    world.story.tell(&format!("{name} is adopted; it holds {keys:?}, and no PAT"));
+    let wanted: &[&str] = if format == "Basic" { &["note", "password", "username"] } else { &["bearerToken", "note"] };
+    ensure!(keys == wanted, "it holds {keys:?}");
+    ensure!(stored.pointer(LAST_APPLIED).is_none(), "kubectl's copy is still there");
+    Ok(())
+}
+
+/// A GitRepository with a user in its URL can't use a bearer token: Flux refuses both at once.
+async fn user_in_url(world: &World<'_>) -> anyhow::Result<()> {
+    let url = "https://contoso@dev.azure.com/contoso/platform/_git/fleet";
+    let source = pull_with(world, "user", url).await?;
+    let refused = stays(world, "user", &json!({"adopt": true})).await?;
+    ensure!(refused.message.contains("contoso@") || refused.message.contains("user"), "{refused:?}");
+    world.cluster.wait_ready(&source, READY).await
+}
+
+/// A Secret of this type can't lose its keys.
+async fn basic_auth(world: &World<'_>) -> anyhow::Result<()> {
+    let source = pull_with(world, "basic", "https://dev.azure.com/contoso/platform/_git/fleet").await?;
+    let refused = stays(world, "basic", &json!({"adopt": true})).await?;
+    ensure!(refused.message.contains("Basic"), "{refused:?}");
+    adopted(world, "basic", "Basic").await?;
+    // A look with the new credential, and one more after the next refresh.
+    sleep(Duration::from_secs(LIFETIME.into()) / 2).await;
+    world.cluster.wait_ready(&source, READY).await?;
+    world.cluster.wait_ready(GIT_REPOSITORY, READY).await
+}
+
+/// A GitRepository that uses the Secret of the same name; returns its path once it is Ready.
+async fn pull_with(world: &World<'_>, name: &str, url: &str) -> anyhow::Result<String> {
+    let text = flux::MANIFEST.split("---").next().unwrap_or_default();
+    let text = text.replace("name: fleet", &format!("name: {name}"));
+    let text = text.replace("https://dev.azure.com/contoso/platform/_git/fleet", url);
+    world.cluster.apply(&text).await?;
+    let path = GIT_REPOSITORY.replace("/fleet", &format!("/{name}"));
+    world.cluster.wait_ready(&path, READY).await?;
+    Ok(path)
+}
+
+fn token_path(name: &str) -> String {
+    controller::BEARER_TOKEN.replace("/fleet", &format!("/{name}"))
+}
+
+fn secret_path(name: &str) -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/secrets/{name}")
+}
