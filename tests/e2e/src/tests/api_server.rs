@@ -16,20 +16,20 @@ use crate::world::{READY, Run, World};
 
 pub(super) const NAME: &str = "api_server";
 
-/// Seconds that a token lives: it is replaced after 16 to 18.
-const LIFETIME: u32 = 40;
+/// Seconds that a token lives: it is replaced after 12 to 13.5.
+const LIFETIME: u32 = 30;
 
 /// An outage that no refresh falls into.
 const SHORT: Duration = Duration::from_secs(4);
 
 /// An outage that one falls into: half a lifetime.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(15);
 
 /// A lease that outlives it, so that the process does, too: what it knows is looked at here.
 const LEASE: [&str; 2] = ["--leader-election-lease-duration=90s", "--leader-election-renew-deadline=80s"];
 
 /// Time for a watch to be there again: its pauses double while the API server is away.
-const RESUMED: Duration = Duration::from_secs(45);
+const RESUMED: Duration = Duration::from_secs(70);
 
 /// Time for what a watch tells to be acted upon.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -48,11 +48,11 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     calm(&mut world).await?;
     across_a_refresh(&mut world).await?;
     ensure!(pod.restarts() == 0, "the controller was started again {} times", pod.restarts());
-    watches(&world).await?;
     world.repository.commit("second").await?;
     world.wait_for_commit("second", READY).await?;
     let seen = world.azure().seen().await?;
     ensure!(seen.dead_tokens_seen == 0 && seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
+    watches(&world).await?;
     world.check_log()
 }
 

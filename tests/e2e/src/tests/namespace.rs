@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::audit;
 use crate::azure::{CLIENT_ID, TENANT_ID};
 use crate::controller::{self, BEARER_TOKEN};
+use crate::flux::Retries;
 use crate::kubelet::Running;
 use crate::wait::wait_for;
 use crate::world::{READY, Run, World};
@@ -35,6 +36,7 @@ const OF_ONE: usize = 6;
 
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
+    let _flux = world.start_flux(Retries::Quick).await?;
     let names: Vec<String> = (0..COUNT).map(|number| format!("token-{number}")).collect();
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tenant"}});
     world.cluster.apply(&namespace.to_string()).await?;

@@ -79,16 +79,23 @@ async fn change(world: &World<'_>) -> anyhow::Result<()> {
     let began = Instant::now();
     world.deployment.clone().tag("0.1.1").apply(&world.cluster).await?;
     let least = watch_rollout(world).await?;
-    let after = controller::lead(&world.cluster).await?;
-    let left = world.kubelet.pods().iter().filter(|pod| old.iter().any(|name| name == pod.name())).count();
+    let seconds = began.elapsed().as_secs_f64();
+    let after = wait_for("one of the new Pods to lead", LANDS, async || {
+        let lead = controller::lead(&world.cluster).await?;
+        ensure!(!lead.pod.is_empty() && !old.contains(&lead.pod), "{lead:?}");
+        Ok(lead)
+    })
+    .await?;
     world.story.tell(&format!(
-        "rolled out in {:.1} s, at least {least} replicas were available; the lease changed hands {} times",
+        "rolled out in {seconds:.1} s with {least} replicas available all the while; the lease changed hands {} times, the \
+         last time after {:.1} s",
+        after.transitions - before.transitions,
         began.elapsed().as_secs_f64(),
-        after.transitions - before.transitions
     ));
     ensure!(least == 2, "only {least} replicas were available");
-    ensure!(left == 0, "{left} old Pods run");
-    ensure!(after.transitions > before.transitions, "the old leader still leads: {after:?}");
+    let left: Vec<Running> =
+        world.kubelet.pods().into_iter().filter(|pod| old.iter().any(|name| name == pod.name())).collect();
+    ensure!(left.is_empty(), "old Pods run: {left:?}");
     drain(world).await?;
     sleep(AFTER).await;
     Ok(())
