@@ -34,7 +34,11 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.cluster.delete(&bearer_token("emptied")).await?;
     wait_for("the Secret to be emptied", LET_GO, async || {
         let secret = world.cluster.get(&secret("emptied")).await?;
-        ensure!(secret.get("data").is_none() && secret.pointer("/metadata/labels").is_none(), "it holds {:?}", keys(&secret));
+        ensure!(
+            secret.get("data").is_none() && secret.pointer("/metadata/labels").is_none(),
+            "it holds {:?}",
+            keys(&secret)
+        );
         Ok(())
     })
     .await?;
