@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use flux_bearer::decide::{Action, Decision, Probe, Write, lifetime};
+use flux_bearer::decide::{Action, Decision, Probe, Takes, Write, lifetime};
 use flux_bearer::failure::kubernetes::is_farewell;
 use flux_bearer::failure::{Class, Failure};
 use flux_bearer::identity::Identity;
@@ -143,7 +143,7 @@ impl Loop {
 
     async fn write(&self, key: &Key, write: Write) {
         let Some((secret, generation, version)) = self.target(key) else { return };
-        if let (true, Some(version)) = (write.adopts, &version) {
+        if let (Takes::Over, Some(version)) = (&write.takes, &version) {
             // What it would be in the end is tried first: a Secret that can't be rid of a credential is left as it is.
             let shape = cleaning(version, &write.formats, true);
             if let Err(failure) = self.kubernetes.try_secret(&secret, &shape).await {
@@ -244,8 +244,7 @@ impl Loop {
             fingerprint = record.fingerprint,
             expires = %record.expires_at,
             refresh = %record.refresh_at,
-            adopted = write.adopts,
-            corrected = write.corrects,
+            takes = ?write.takes,
             "Secret written"
         );
         self.metrics.written(key, record.expires_at);
@@ -260,7 +259,7 @@ impl Loop {
         let entry = index.get_mut(key)?;
         entry.writing = None;
         entry.nudge |= write.revives;
-        if let Some(who) = &write.corrects {
+        if let Takes::Back(who) = &write.takes {
             entry.corrected(who.clone(), now);
         }
         Some((entry.secret.to_string(), entry.uid.clone()))

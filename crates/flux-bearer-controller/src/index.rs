@@ -207,7 +207,7 @@ impl Index {
         let renamed = entry.served.clone().filter(|served| *served != named);
         let kept = renamed.clone().filter(|served| self.is_read(&key.namespace, served));
         self.note_renamed(key, renamed);
-        self.serve(key, kept.unwrap_or(named))
+        self.serve(key, &kept.unwrap_or(named))
     }
 
     /// Notes which Secret, once filled by `key`, is no longer the one that it names: a GitRepository that begins or ends
@@ -229,16 +229,16 @@ impl Index {
     }
 
     /// Lets `key` serve this Secret from now on; returns the keys that concerns.
-    fn serve(&mut self, key: &Key, secret: Arc<str>) -> Vec<Key> {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.secret != secret) else { return Vec::new() };
-        let before = std::mem::replace(&mut entry.secret, Arc::clone(&secret));
+    fn serve(&mut self, key: &Key, secret: &Arc<str>) -> Vec<Key> {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.secret != *secret) else { return Vec::new() };
+        let before = std::mem::replace(&mut entry.secret, Arc::clone(secret));
         let held = std::mem::take(&mut entry.held);
         let record = held.record().cloned();
         entry.former = record.clone().map(Box::new).or_else(|| entry.former.take());
         if record.is_some_and(|record| orphans(&record, &key.name)) {
             self.orphans.entry(key.clone()).or_default().insert(Arc::clone(&before));
         }
-        self.rename(key, &before, &secret)
+        self.rename(key, &before, secret)
     }
 
     /// Forgets a BearerToken; returns the keys that have to be looked at because of it.

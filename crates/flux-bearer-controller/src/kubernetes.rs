@@ -122,19 +122,19 @@ impl Kubernetes {
     }
 
     /// Asks whether a Secret could be changed by this merge patch, and changes nothing.
-    pub async fn try_secret(&self, secret: &Key, patch: &Value) -> Result<(), Failure> {
+    pub async fn try_secret(&self, secret: &Key, change: &Value) -> Result<(), Failure> {
         let path = format!("{}?dryRun=All", path(secret, "secrets"));
-        self.merge(secret, &path, patch).await.map(drop)
+        self.merge(secret, &path, change).await.map(drop)
     }
 
     /// Changes a Secret by a merge patch; returns its new metadata.
-    pub async fn patch_secret(&self, secret: &Key, manager: &str, patch: &Value) -> Result<ObjectMeta, Failure> {
+    pub async fn patch_secret(&self, secret: &Key, manager: &str, change: &Value) -> Result<ObjectMeta, Failure> {
         let path = format!("{}?fieldManager={}", path(secret, "secrets"), manager.replace('/', "%2F"));
-        self.merge(secret, &path, patch).await
+        self.merge(secret, &path, change).await
     }
 
-    async fn merge(&self, secret: &Key, path: &str, patch: &Value) -> Result<ObjectMeta, Failure> {
-        let body = patch.to_string().into_bytes();
+    async fn merge(&self, secret: &Key, path: &str, change: &Value) -> Result<ObjectMeta, Failure> {
+        let body = change.to_string().into_bytes();
         let answer = self.send(request(Method::PATCH, path, METADATA_ONLY, MERGE, body)).await?;
         match answer.status {
             200 => metadata(&answer),

@@ -161,16 +161,25 @@ pub struct Write {
     pub refresh_at: Timestamp,
     /// Whether fields that others own are taken: only to take back what was ours, and to adopt.
     pub force: bool,
-    /// Whether the Secret is somebody else's until now.
-    pub adopts: bool,
-    /// Whose change it takes back.
-    pub corrects: Option<String>,
+    /// What it takes from somebody.
+    pub takes: Takes,
     /// Whether the Secret is of our making.
     pub made: bool,
     /// What becomes of the Secret once nobody keeps it.
     pub deletion_policy: DeletionPolicy,
     /// Whether the Secret had no usable token until now.
     pub revives: bool,
+}
+
+/// What a write takes from somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing.
+    Nothing,
+    /// What was ours, back from whoever has changed it.
+    Back(String),
+    /// The Secret, over from its owner.
+    Over,
 }
 
 /// What to do now, what to say about it, and when to look again.
@@ -456,16 +465,13 @@ fn attempt(observed: &Observed<'_>, identity: &Identity, mint: Mint<'_>, now: Ti
 /// Puts a token into the Secret, unless the last attempt's pause is not over.
 fn write(observed: &Observed<'_>, identity: &Identity, formats: &[Format], token: &Arc<Token>, now: Timestamp) -> Step {
     let record = observed.held.record();
-    let (adopts, drift, shared) = match observed.held {
-        Held::Foreign { .. } => (true, None, false),
-        Held::Ours { drift, shared, .. } => (false, drift.as_ref(), *shared),
-        Held::Unknown | Held::Absent => (false, None, false),
+    let (takes, force) = match observed.held {
+        Held::Foreign { .. } => (Takes::Over, true),
+        Held::Ours { drift: Some(Drift::By(who)), .. } => (Takes::Back(who.clone()), true),
+        Held::Ours { drift, shared, .. } => (Takes::Nothing, drift.is_some() || *shared),
+        Held::Unknown | Held::Absent => (Takes::Nothing, false),
     };
-    let corrects = drift.and_then(|drift| match drift {
-        Drift::By(who) => Some(who.clone()),
-        Drift::Inherited => None,
-    });
-    if let Some(pause) = pause(observed, corrects.is_some(), now) {
+    if let Some(pause) = pause(observed, matches!(takes, Takes::Back(_)), now) {
         return pause;
     }
     Step::act(Action::Write(Write {
@@ -473,9 +479,8 @@ fn write(observed: &Observed<'_>, identity: &Identity, formats: &[Format], token
         identity: identity.clone(),
         formats: formats.to_vec(),
         refresh_at: refresh_at(observed, token),
-        force: adopts || drift.is_some() || shared,
-        adopts,
-        corrects,
+        force,
+        takes,
         made: matches!(observed.held, Held::Absent) || record.is_some_and(|record| record.made),
         deletion_policy: policy(observed),
         revives: record.is_none_or(|record| !is_usable(record.expires_at, now)),
@@ -522,12 +527,15 @@ fn compare(
     }
 }
 
+/// A repository that refuses a token, and why.
+type Refusal<'a> = (&'a Repository, &'a Failure);
+
 /// The repositories that refuse the wanted identity's token, and the probe that found out; or the step that finds out.
 fn refusals<'a>(
     observed: &Observed<'a>,
     wanted: &Wanted,
     token: &Arc<Token>,
-) -> Result<(&'a Probe, Vec<(&'a Repository, &'a Failure)>), Step> {
+) -> Result<(&'a Probe, Vec<Refusal<'a>>), Step> {
     let probe = probe_of(observed, &wanted.identity).filter(|probe| covers(probe, &wanted.repositories));
     let probe = probe.ok_or_else(|| ask(observed, &wanted.identity, token))?;
     let refused =
@@ -541,7 +549,7 @@ fn closed(
     wanted: &Wanted,
     token: &Arc<Token>,
     probe: &Probe,
-    (repository, failure): (&Repository, &Failure),
+    (repository, failure): Refusal<'_>,
     now: Timestamp,
 ) -> Step {
     let retry_at = probe_again(probe);

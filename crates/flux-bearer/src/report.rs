@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::decide::{CONTESTED, Observed, Probe, Write};
+use crate::decide::{CONTESTED, Observed, Probe, Takes, Write};
 use crate::failure::Failure;
 use crate::resource::{BearerTokenStatus, StatusIdentity};
 use crate::schedule::{Failing, is_usable};
@@ -200,14 +200,14 @@ pub fn events(before: &BearerTokenStatus, after: &BearerTokenStatus) -> Vec<Even
 /// The event that a write is worth by itself: one that took something from somebody.
 pub fn of_write(secret: &str, write: &Write) -> Option<Event> {
     let event = |warning, reason: &str, message| Some(Event { warning, reason: reason.to_owned(), message });
-    match &write.corrects {
-        Some(who) => {
+    match &write.takes {
+        Takes::Nothing => None,
+        Takes::Back(who) => {
             event(true, "SecretCorrected", format!("{who} had changed Secret {secret}; the token was put back"))
         }
-        None if write.adopts => {
+        Takes::Over => {
             event(false, "SecretAdopted", format!("Secret {secret} was taken over: its token opens every repository"))
         }
-        None => None,
     }
 }
 

@@ -1,4 +1,5 @@
 //! Whose a Secret is: adoption, what is left of others, fights, renames, and what becomes of it in the end.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod support;
 

@@ -220,12 +220,18 @@ async fn a_leader_that_was_stopped_and_goes_on_writes_nothing_whatever_it_was_at
         ("a sign-in", "azure", "oauth2/v2.0/token", 1),
         ("the Secret", "kube", "/secrets/flux-system?fieldManager", 1),
         ("the status", "kube", "/bearertokens/flux-system/status", 1),
+        ("the first of two nudges", "kube", "/gitrepositories/", 1),
         ("nothing", "", "", 20),
     ];
     for (what, whose, path, before) in cases {
         for first in [true, false] {
             let theatre = Theatre::with(&[600]);
-            theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
+            for name in ["flux-system", "apps"] {
+                theatre.stage.git_repository(name, "flux-system", REPOSITORY);
+                let status =
+                    json!({"conditions": [{"type": "Ready", "status": "False", "reason": "AuthenticationFailed"}]});
+                theatre.stage.kube.patch_status("GitRepository", NAMESPACE, name, status);
+            }
             theatre.stage.bearer_token("flux-system", &json!({}));
             let slow = Fault { path: Some(path.into()), ..fault(Some(3_000), None) };
             let start = || match whose {

@@ -19,7 +19,7 @@ use crate::act::Loop;
 use crate::index::Key;
 use crate::lock;
 
-/// Secrets that are watched by name at most. Each watch is a connection of its own and some 60 KiB.
+/// Secrets that are watched by name at most: each watch is a connection of its own.
 pub const MAX_NAMED: usize = 100;
 
 /// After how long a Secret that may not be watched is tried again. What it takes is a person's change of a Role.

@@ -310,7 +310,7 @@ fn somebody_elses_change_is_taken_back_at_once_and_five_times_a_minute_at_most()
     let after = |count: usize| minutes(1) + Duration::from_secs(count as u64);
     for count in 0..CORRECTIONS {
         let Action::Write(write) = world.decide(after(count)).action else { panic!("no write {count}") };
-        assert!(write.force && write.corrects.as_deref() == Some("kubectl-edit"));
+        assert!(write.force && write.takes == Takes::Back("kubectl-edit".into()));
         world.corrections.push(Correction { at: NOW + after(count), who: "kubectl-edit".into() });
     }
     assert_eq!(world.does(after(CORRECTIONS)), "rest");
@@ -369,7 +369,7 @@ fn a_secret_is_adopted_only_with_a_token_that_opens_every_repository() {
     assert_eq!(world.does(minutes(6)), "probe new-0");
     world.probes = vec![probe("new", "new-0", minutes(6), true)];
     let Action::Write(write) = world.decide(minutes(6)).action else { panic!("not adopted") };
-    assert!(write.adopts && write.force && !write.made && write.revives && write.corrects.is_none());
+    assert!(write.takes == Takes::Over && write.force && !write.made && write.revives);
 }
 
 #[test]
