@@ -176,9 +176,13 @@ impl Index {
         let previous = self.entries.remove(key).filter(|entry| entry.uid == uid);
         let requested = seen.metadata.annotations.and_then(|mut all| all.remove(flux_bearer::flux::REQUESTED_AT));
         let request = request(requested, &status, previous.as_ref(), now);
-        let entry = previous.unwrap_or_else(|| Entry::new(uid, status.secret.as_deref()));
+        let mut entry = previous.unwrap_or_else(|| Entry::new(uid, status.secret.as_deref()));
+        let generation = seen.metadata.generation.unwrap_or_default();
+        if entry.generation != generation {
+            entry.change_may_have_helped();
+        }
         let entry = Entry {
-            generation: seen.metadata.generation.unwrap_or_default(),
+            generation,
             created: seen.metadata.creation_timestamp.map_or(now, |time| time.0),
             wanted: Err(unread()),
             status: Box::new(status),
@@ -448,9 +452,8 @@ impl Entry {
 
     /// Takes in what the Secret's metadata says now.
     fn see(&mut self, held: Held) {
-        // What only a change of the Secret could help has been helped, perhaps: it is tried again at once.
         if self.held != held && !matches!(self.held, Held::Unknown) {
-            self.writing.take_if(|writing| writing.failure.class == Class::Permanent);
+            self.change_may_have_helped();
         }
         self.held = held;
         self.unsure = false;
@@ -458,6 +461,11 @@ impl Entry {
             self.served = Some(Arc::clone(&self.secret));
             self.former = None;
         }
+    }
+
+    /// After a change of the Secret or of the spec, a write that only a change could help is tried again at once.
+    fn change_may_have_helped(&mut self) {
+        self.writing.take_if(|writing| writing.failure.class == Class::Permanent);
     }
 
     /// Notes that a change of somebody else was taken back.

@@ -125,7 +125,11 @@ pub struct SecretSpec {
     /// where both are there. Basic also serves a GitRepository whose URL carries a user (`org@`).
     #[serde(default = "bearer", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 2))]
-    #[x_kube(merge_strategy = kube::core::ListMerge::Set)]
+    // Not a set: applied over the stored default, [Basic] would become both.
+    #[x_kube(
+        merge_strategy = kube::core::ListMerge::Atomic,
+        validation = kube::core::Rule::new("self.size() < 2 || self[0] != self[1]").message("a format is named once")
+    )]
     pub formats: Vec<Format>,
 
     /// Whether a Secret that somebody else made may be taken over. It is, once the token opens every repository that is

@@ -29,6 +29,9 @@ const NAMES: [&str; 3] = ["fleet", "user", "basic"];
 /// How long a refused Secret is watched: Flux looks every second.
 const LEFT_ALONE: Duration = Duration::from_secs(4);
 
+/// Time for an adoption: a mint, a probe and two writes.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
 /// Time for a commit to reach the cluster.
 const LANDS: Duration = Duration::from_secs(15);
 
@@ -117,7 +120,7 @@ async fn stays(world: &World<'_>, name: &str, secret: &Value) -> anyhow::Result<
 async fn adopted(world: &World<'_>, name: &str, format: &str) -> anyhow::Result<()> {
     let spec = json!({"secret": {"adopt": true, "formats": [format]}});
     world.cluster.apply(&controller::bearer_token(NAMESPACE, name, &spec).to_string()).await?;
-    world.cluster.wait_ready(&token_path(name), READY).await?;
+    world.cluster.wait_ready(&token_path(name), AT_ONCE).await?;
     let stored = wait_for("the PAT to be gone", READY, async || {
         let stored = world.cluster.get(&secret_path(name)).await?;
         let text = stored.to_string();
@@ -143,7 +146,7 @@ async fn user_in_url(world: &World<'_>) -> anyhow::Result<()> {
     world.cluster.wait_ready(&source, READY).await
 }
 
-/// A Secret of this type can't lose its keys.
+/// A Secret of this type can't lose its keys. Whoever then does what the message says is served at once.
 async fn basic_auth(world: &World<'_>) -> anyhow::Result<()> {
     let source = pull_with(world, "basic", "https://dev.azure.com/contoso/platform/_git/fleet").await?;
     let refused = stays(world, "basic", &json!({"adopt": true})).await?;

@@ -31,7 +31,10 @@ fn refused() -> Vec<(Value, &'static str)> {
         (identity(json!({"type": "Password"})), "spec.identity.type"),
         (json!({"secret": {"name": "Not_A_Name"}}), "spec.secret.name"),
         (json!({"secret": {"formats": []}}), "spec.secret.formats"),
-        (json!({"secret": {"formats": ["Bearer", "Bearer"]}}), "spec.secret.formats"),
+        (
+            json!({"secret": {"formats": ["Bearer", "Bearer"]}}),
+            "spec.secret.formats: Invalid value: a format is named once",
+        ),
         (json!({"repositories": [""]}), "spec.repositories[0]"),
     ]
 }
