@@ -5,6 +5,8 @@ mod support;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flux_bearer_controller::run::Settings;
+use flux_bearer_controller::watch::secrets::Secrets;
 use flux_bearer_sim::faults::{Effect, Fault};
 use flux_bearer_world::identities::{REPOSITORY, client};
 use flux_bearer_world::stage::NAMESPACE;
@@ -252,6 +254,27 @@ async fn with_delete_an_adopted_secret_loses_our_keys_alone() {
     let left = secret(&theatre);
     assert_eq!(keys(&left), ["ca.crt"]);
     assert_eq!(left["metadata"]["annotations"], json!({"team": "platform"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_went_while_no_controller_ran_is_let_go_and_what_another_shard_keeps_is_not() {
+    let labelled = |settings: &mut Settings| settings.scope.secrets = Secrets::Labelled;
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("fleet", &named("fleet"));
+    let running = theatre.stage.start();
+    minutes(5).await;
+    running.kill().await;
+    let other_shard = theatre.stage.start_with(|settings| {
+        labelled(settings);
+        settings.scope.selector = Some("sharding.fluxcd.io/key=two".into());
+    });
+    minutes(5).await;
+    assert_eq!(theatre.clone("fleet").await, 200);
+    other_shard.kill().await;
+    theatre.stage.kube.delete("BearerToken", NAMESPACE, "fleet");
+    let _running = theatre.stage.start_with(labelled);
+    minutes(2).await;
+    assert!(theatre.stage.kube.get("Secret", NAMESPACE, "fleet").is_none());
 }
 
 fn named(name: &str) -> Value {
