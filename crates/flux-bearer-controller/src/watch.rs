@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flux_bearer::resource::{BearerToken, BearerTokenStatus};
-use futures::{Stream, StreamExt};
+use futures::future::ready;
+use futures::{Stream, StreamExt, TryStreamExt};
 use http::Request;
 use kube::api::{Api, DynamicObject};
 use kube::client::Body;
@@ -220,16 +221,17 @@ where
     K: ResourceExt,
     S: Stream<Item = watcher::Result<Event<K>>>,
 {
+    // An attempt to list begins with Init, whatever comes of it: that is no success, and must not end a backoff.
+    let stream = stream.try_filter(|event| ready(!matches!(event, Event::Init)));
     let mut stream = pin!(stream.default_backoff());
     let mut list = HashSet::new();
     let mut failing = false;
     while let Some(event) = stream.next().await {
         match event {
             Ok(event) => {
-                // An attempt to list begins with Init, whatever comes of it.
-                failing &= matches!(event, Event::Init);
+                failing = false;
                 match event {
-                    Event::Init => list.clear(),
+                    Event::Init => {}
                     Event::InitApply(object) => {
                         list.insert(key(&object));
                         take(Change::Seen(object));
@@ -243,6 +245,8 @@ where
                 }
             }
             Err(error) => {
+                // The next list begins anew.
+                list.clear();
                 // Said once a run of errors: the watch tries again by itself, with backoff.
                 let news = !std::mem::replace(&mut failing, true);
                 match (code(&error), kind.forbidden) {

@@ -140,9 +140,9 @@ impl Cluster {
     }
 
     /// Sends a merge patch to the object at this path of the API.
-    pub(crate) async fn merge(&self, path: &str, patch: &Value) -> anyhow::Result<Value> {
+    pub(crate) async fn merge(&self, path: &str, change: &Value) -> anyhow::Result<Value> {
         let request = Request::patch(path).header("Content-Type", "application/merge-patch+json");
-        let request = request.body(patch.to_string().into_bytes())?;
+        let request = request.body(change.to_string().into_bytes())?;
         self.client.request(request).await.map_err(|error| anyhow!("PATCH {path}: {error}"))
     }
 

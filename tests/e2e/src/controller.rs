@@ -117,8 +117,8 @@ pub(crate) async fn name_secrets(cluster: &Cluster, namespace: &str, names: &[St
     let rbac = "rbac.authorization.k8s.io";
     let metadata = json!({"name": "flux-bearer-controller-secrets", "namespace": namespace});
     let verbs = ["get", "list", "watch", "create", "patch"];
-    let rule = json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": verbs});
-    let role = json!({"apiVersion": format!("{rbac}/v1"), "kind": "Role", "metadata": metadata, "rules": [rule]});
+    let rules = json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": verbs}]);
+    let role = json!({"apiVersion": format!("{rbac}/v1"), "kind": "Role", "metadata": metadata, "rules": rules});
     let binding = json!({
         "apiVersion": format!("{rbac}/v1"),
         "kind": "RoleBinding",

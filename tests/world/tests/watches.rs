@@ -184,6 +184,8 @@ async fn bearer_tokens_that_may_not_be_watched_are_told_with_the_cluster_role() 
     assert!(*running.ready.borrow());
     let told = lines::take(&["ERROR", "BearerToken", "may not be", "kubectl apply -k deploy/base", "ClusterRole"]);
     assert_eq!(told.len(), 1, "{told:?}");
+    let asked = theatre.stage.kube.journal().count_where(|entry| entry.request.resource == "bearertokens");
+    assert!(asked <= 60, "asked {asked} times in ten minutes, and no more often than every ten seconds in the end");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use anyhow::{anyhow, ensure};
+use anyhow::{Context, anyhow, ensure};
 use http::Request;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -51,19 +51,19 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
 
 /// The Pod template of the Deployment is taken as it is, and refused once it asks for more.
 async fn refused_unless_restricted(world: &World<'_>) -> anyhow::Result<()> {
-    let template = world.cluster.get(DEPLOYMENT).await?.pointer("/spec/template").cloned().unwrap_or_default();
-    let submit = async |template: &Value| {
-        let mut pod = template.clone();
-        pod["apiVersion"] = json!("v1");
-        pod["kind"] = json!("Pod");
-        pod["metadata"]["name"] = json!("template");
+    let deployment = world.cluster.get(DEPLOYMENT).await?;
+    let part = |path: &str| deployment.pointer(path).cloned().unwrap_or_default();
+    let metadata = json!({"name": "template", "labels": part("/spec/template/metadata/labels")});
+    let submit = async |spec: &Value| {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
         let request = Request::post("/api/v1/namespaces/flux-system/pods?dryRun=All");
         let request = request.header("Content-Type", "application/json").body(pod.to_string().into_bytes())?;
         world.cluster.client().request_text(request).await.map_err(|error| anyhow!("{error}"))
     };
-    submit(&template).await?;
-    let mut root = template;
-    root["spec"]["securityContext"]["runAsNonRoot"] = json!(false);
+    let mut root = part("/spec/template/spec");
+    submit(&root).await?;
+    *root.pointer_mut("/securityContext/runAsNonRoot").context("the template does not say runAsNonRoot")? =
+        json!(false);
     let refused = submit(&root).await.err().map(|error| error.to_string()).unwrap_or_default();
     ensure!(refused.contains("violates PodSecurity"), "a Pod that may run as root was not refused: {refused:?}");
     world
