@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flux_bearer::decide::{Action, Decision, Probe, Takes, Write, lifetime};
+use flux_bearer::failure::Failure;
 use flux_bearer::failure::kubernetes::is_farewell;
-use flux_bearer::failure::{Class, Failure};
 use flux_bearer::identity::Identity;
 use flux_bearer::report::{self, Report};
 use flux_bearer::repository::Repository;
 use flux_bearer::resource::{BearerTokenStatus, Format};
-use flux_bearer::schedule::{Failing, PERMANENT_RETRY, is_usable};
+use flux_bearer::schedule::{Failing, is_usable};
 use flux_bearer::secret::{Held, Record, Release, Version, cleaning, field_manager, manifest, release, sole_manager};
 use flux_bearer::token::Token;
 use flux_bearer_azure::http::Http;
@@ -47,8 +47,8 @@ pub const MAX_PROBES: usize = 8;
 /// When a Secret that could not be let go is tried again.
 const RELEASE_AGAIN: Duration = Duration::from_secs(60);
 
-/// When a status that could not be written is tried again.
-const STATUS_AGAIN: Duration = Duration::from_secs(5);
+/// When work that has to pause is gone on with: on a Secret that is contested, or for want of the lease.
+const GO_ON: Duration = Duration::from_secs(5);
 
 /// Everything that the loop works with.
 pub struct Loop {
@@ -90,7 +90,7 @@ impl Loop {
         for _ in 0..MAX_STEPS {
             if !self.leadership.may_write() {
                 // A renewal may be on its way, and then nobody else would do this work.
-                return Some(Instant::now() + STATUS_AGAIN);
+                return Some(Instant::now() + GO_ON);
             }
             let Some(decision) = self.decide(key) else { return self.release(key).await };
             if matches!(decision.action, Action::Rest) {
@@ -99,7 +99,7 @@ impl Loop {
             self.act(key, decision.action).await;
         }
         tracing::warn!(namespace = &*key.namespace, name = &*key.name, "the Secret is contested; going on later");
-        Some(Instant::now() + STATUS_AGAIN)
+        Some(Instant::now() + GO_ON)
     }
 
     fn decide(&self, key: &Key) -> Option<Decision> {
@@ -357,13 +357,21 @@ impl Loop {
 
     /// Reports, and says when to look again.
     async fn rest(&self, key: &Key, decision: Decision) -> Option<Instant> {
-        let again = self.report(key, &decision.report).await.err().map(|failure| match failure.class {
-            Class::Permanent => Instant::now() + PERMANENT_RETRY,
-            _ => Instant::now() + STATUS_AGAIN,
-        });
+        let reported = self.report(key, &decision.report).await;
+        let again = self.note_report(key, reported);
         let wake = decision.wake.map(|at| self.clock.instant(at));
         let release = self.release(key).await;
         [wake, again, release].into_iter().flatten().min()
+    }
+
+    /// After a status was written or not; returns when to try again.
+    fn note_report(&self, key: &Key, reported: Result<(), Failure>) -> Option<Instant> {
+        let mut index = lock(&self.index);
+        let entry = index.get_mut(key)?;
+        let before = entry.reporting.take();
+        entry.reporting =
+            reported.err().map(|failure| Failing::after(before.as_ref(), failure, None, self.clock.now()));
+        entry.reporting.as_ref().map(|failing| self.clock.instant(failing.retry_at))
     }
 
     /// Lets go of the Secrets that are not to outlast `key`; returns when to try again what failed.

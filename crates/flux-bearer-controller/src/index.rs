@@ -66,6 +66,8 @@ pub struct Entry {
     pub probing: bool,
     /// A run of failed writes.
     pub writing: Option<Failing>,
+    /// A run of statuses that could not be written.
+    pub reporting: Option<Failing>,
     /// The latest changes of somebody else that were taken back, oldest first.
     pub corrections: Vec<Correction>,
     /// Whether failing GitRepositories deserve a nudge.
@@ -445,6 +447,7 @@ impl Entry {
             probes: Vec::new(),
             probing: false,
             writing: None,
+            reporting: None,
             corrections: Vec::new(),
             nudge: false,
         }

@@ -85,6 +85,8 @@ async fn kubernetes() -> anyhow::Result<Client> {
     let mut config = Config::infer().await.context("neither a pod's service account nor a kubeconfig was found")?;
     // kube's own limits (30 s, 295 s) would outlive a lease.
     config.connect_timeout = Some(Duration::from_secs(5));
+    // What kube's client would send anew by itself could start after the lease is lost. The loop tries again on its own.
+    config.default_retry = false;
     Client::try_from(config).context("the Kubernetes client can't be set up")
 }
 

@@ -1,6 +1,7 @@
 //! Malformed, oversized, truncated, slow and hostile replies of the Kubernetes API, and what it doesn't have or allow.
 
 use flux_bearer_sim::faults::{Effect, Fault};
+use flux_bearer_sim::kube::Entry;
 use flux_bearer_sim::kube::Verb;
 use flux_bearer_world::identities::REPOSITORY;
 use flux_bearer_world::stage::NAMESPACE;
@@ -128,8 +129,11 @@ async fn a_status_that_is_not_taken_delays_no_token_and_is_told_later() {
         minutes(130).await;
         assert_eq!(pair.theatre.expired_seconds("bad"), 0, "{what}");
         assert!(pair.theatre.fillings("bad") >= 5, "{what}");
+        let tries = |entry: &Entry| entry.request.name == "bad" && entry.request.subresource == "status";
+        let tries = pair.theatre.stage.kube.journal().count_where(tries);
+        assert!(tries <= 160, "{what}: told {tries} times in 130 minutes");
         pair.theatre.stage.kube.faults().clear_all();
-        seconds(20).await;
+        minutes(1).await;
         pair.says(what, "Ready", "True Succeeded", &[]);
         pair.good_is_unaffected(what);
     }
