@@ -12,12 +12,19 @@
 //! identity that filled the Secret goes on renewing it, until the new one has minted and its token opens every repository
 //! that the old one opened. Only `suspend` and deletion end it.
 
+mod access;
+mod ownership;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::failure::{Class, Failure};
+use self::access::{compare, try_out};
+pub(crate) use self::ownership::CONTESTED;
+pub use self::ownership::CORRECTIONS;
+use self::ownership::{adopt, clean, contested, pause, refuse};
+use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::report::{Report, Standing};
 use crate::repository::Repository;
@@ -193,23 +200,8 @@ pub struct Decision {
     pub wake: Option<Timestamp>,
 }
 
-/// Pause between two probes of a repository that did not open.
-const PROBE_AGAIN: Duration = Duration::from_secs(300);
-
-/// Pause between two probes of a repository that is busy or away.
-const PROBE_AGAIN_SOON: Duration = Duration::from_secs(60);
-
 /// How far two expiries of one token may differ, for issuers tell it in whole seconds of a clock of their own.
 const SAME_EXPIRY: Duration = Duration::from_secs(60);
-
-/// How many changes of somebody else are taken back in [`CONTEST`]; more means that two fight, and neither gives way.
-pub const CORRECTIONS: usize = 5;
-
-/// See [`CORRECTIONS`].
-const CONTEST: Duration = Duration::from_secs(60);
-
-/// The reason that says so.
-pub(crate) const CONTESTED: &str = "SecretContested";
 
 /// Decides what to do next about one BearerToken.
 pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
@@ -228,34 +220,6 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
     settle(observed, keep, change, now, false)
 }
 
-/// Says who fights for the Secret, from the last correction that may be made until two minutes without one.
-fn contested(observed: &Observed<'_>, keep: Step, now: Timestamp) -> Step {
-    match contest(observed) {
-        Some(contest) if keep.action.is_none() && keep.failing.is_none() && contest.retry_at + CONTEST > now => {
-            let until = [keep.until, Some(contest.retry_at + CONTEST)].into_iter().flatten().min();
-            Step { action: None, until, failing: Some(contest) }
-        }
-        _ => keep,
-    }
-}
-
-/// The fight for the Secret, once as many changes of others were taken back as may be: the next one is when the first of
-/// them is [`CONTEST`] ago.
-fn contest(observed: &Observed<'_>) -> Option<Failing> {
-    let (first, last) = (observed.corrections.first()?, observed.corrections.last()?);
-    if observed.corrections.len() < CORRECTIONS {
-        return None;
-    }
-    let (who, secret) = (&last.who, observed.secret);
-    let cause = format!("{who} keeps changing Secret {secret}; {CORRECTIONS} changes were taken back");
-    let fix = format!(
-        "Take Secret {secret} out of what {who} writes; for kustomize-controller, annotate it in Git with          kustomize.toolkit.fluxcd.io/ssa: Ignore"
-    );
-    let failure = Failure::new(CONTESTED, Class::Permanent, CONTESTED, cause, fix);
-    let attempts = u32::try_from(CORRECTIONS).unwrap_or(u32::MAX);
-    Some(Failing { failure, since: first.at, at: last.at, attempts, retry_at: first.at + CONTEST })
-}
-
 /// Looks at the Secret, unless the last failure's pause is not over. What can't be seen is not written: an apply can't be
 /// pinned to absence, and would put our keys into a Secret of somebody else.
 fn look(observed: &Observed<'_>, now: Timestamp) -> Decision {
@@ -263,35 +227,6 @@ fn look(observed: &Observed<'_>, now: Timestamp) -> Decision {
         Some(failing) => settle(observed, Step::failed(failing), Step::wait(None), now, false),
         None => Decision { action: Action::Look, report: Report::default(), wake: None },
     }
-}
-
-/// Why the Secret may not be written at all.
-fn refuse(observed: &Observed<'_>) -> Option<Failure> {
-    let secret = observed.secret;
-    let refusal = |reason, cause: String, fix: String| Some(Failure::new(reason, Class::Permanent, reason, cause, fix));
-    match (observed.rival, observed.held) {
-        (Some(rival), _) => refusal(
-            "SecretConflict",
-            format!("Secret {secret} is already kept by BearerToken {rival}, which is older"),
-            "Delete one of the two, or give this one another spec.secret.name".into(),
-        ),
-        (None, Held::Foreign { version: Some(_), .. }) if adopts(observed) => None,
-        (None, Held::Foreign { owner, version }) => {
-            let take = version.as_ref().map_or("", |_| "Set spec.secret.adopt: true to take it over, or ");
-            refusal(
-                "SecretNotOwned",
-                format!("Secret {secret} exists and belongs to {owner}; it was not touched"),
-                format!("{take}give another spec.secret.name, or kubectl delete secret {secret} and it is made anew"),
-            )
-        }
-        _ => None,
-    }
-}
-
-/// Whether a Secret of somebody else may be taken over; what it takes beyond that is asked by [`adopt`]. A spec that can't
-/// be read or done is refused for that.
-fn adopts(observed: &Observed<'_>) -> bool {
-    observed.wanted.is_ok_and(|wanted| wanted.adopt)
 }
 
 /// One line of work, up to its next action or its next wait.
@@ -356,27 +291,6 @@ fn stand_in<'a>(observed: &Observed<'a>, now: Timestamp) -> Option<&'a Record> {
     observed.former.filter(|_| absent && safe && fails)
 }
 
-/// Takes over a Secret of somebody else, once the token opens every repository. Until then it stays as it is, byte by
-/// byte: what works must not be given up for what may not.
-fn adopt(observed: &Observed<'_>, wanted: &Wanted, now: Timestamp) -> Step {
-    let Some(token) = fresh(observed, observed.mint, now) else {
-        return attempt(observed, &wanted.identity, observed.mint, now);
-    };
-    if wanted.repositories.is_empty() {
-        let cause = format!("no repository is known to try the token on before Secret {} is adopted", observed.secret);
-        let fix = "Name it in spec.repositories, or in a GitRepository that uses the Secret";
-        let reason = "AdoptionUnproven";
-        return Step::refused(Failure::new(reason, Class::Permanent, reason, cause, fix), now);
-    }
-    match refusals(observed, wanted, token) {
-        Err(ask) => ask,
-        Ok((probe, refusals)) => match refusals.first() {
-            None => write(observed, &wanted.identity, &wanted.formats, token, now),
-            Some(refused) => closed(observed, wanted, token, probe, *refused, now),
-        },
-    }
-}
-
 /// Replaces the token when it is due, from a fresh one or by minting.
 fn renew(observed: &Observed<'_>, identity: &Identity, formats: &[Format], mint: Mint<'_>, now: Timestamp) -> Step {
     let fresh = fresh(observed, mint, now);
@@ -387,22 +301,6 @@ fn renew(observed: &Observed<'_>, identity: &Identity, formats: &[Format], mint:
             None => attempt(observed, identity, mint, now),
         },
     }
-}
-
-/// Waits for the refresh; meanwhile an adopted Secret is rid of the credentials of others.
-fn clean(observed: &Observed<'_>, formats: &[Format], refresh_at: Timestamp, now: Timestamp) -> Step {
-    let left = matches!(observed.held, Held::Ours { leftovers: Some(_), .. });
-    if !left || !adopts(observed) {
-        return Step::wait(Some(refresh_at));
-    }
-    pause(observed, true, now).unwrap_or_else(|| Step::act(Action::Clean(formats.to_vec())))
-}
-
-/// The pause before the next write: after one that failed, or after too many that took back what others did.
-fn pause(observed: &Observed<'_>, corrects: bool, now: Timestamp) -> Option<Step> {
-    let contest = contest(observed).filter(|_| corrects);
-    let failing = observed.writing.into_iter().chain(contest.as_ref()).find(|failing| failing.retry_at > now)?;
-    Some(Step::failed(failing))
 }
 
 /// Whether the token in the Secret is to be replaced.
@@ -505,110 +403,6 @@ fn change(observed: &Observed<'_>, now: Timestamp) -> Step {
         Err(_) if lost => write(observed, &wanted.identity, formats(wanted, record), token, now),
         Err(step) => step,
     }
-}
-
-/// Whether the new identity's token opens every repository that the last working one opened.
-fn compare(
-    observed: &Observed<'_>,
-    wanted: &Wanted,
-    record: &Record,
-    token: &Arc<Token>,
-    now: Timestamp,
-) -> Result<(), Step> {
-    let (probe, refusals) = refusals(observed, wanted, token)?;
-    if refusals.is_empty() {
-        return Ok(());
-    }
-    let old = probe_of(observed, &record.identity).ok_or_else(|| probe_last_working(observed, record, now))?;
-    let opened = |repository: &Repository| old.answers.iter().any(|(url, answer)| url == repository && answer.is_ok());
-    match refusals.into_iter().find(|(repository, _)| opened(repository)) {
-        None => Ok(()),
-        Some(refused) => Err(closed(observed, wanted, token, probe, refused, now)),
-    }
-}
-
-/// A repository that refuses a token, and why.
-type Refusal<'a> = (&'a Repository, &'a Failure);
-
-/// The repositories that refuse the wanted identity's token, and the probe that found out; or the step that finds out.
-fn refusals<'a>(
-    observed: &Observed<'a>,
-    wanted: &Wanted,
-    token: &Arc<Token>,
-) -> Result<(&'a Probe, Vec<Refusal<'a>>), Step> {
-    let probe = probe_of(observed, &wanted.identity).filter(|probe| covers(probe, &wanted.repositories));
-    let probe = probe.ok_or_else(|| ask(observed, &wanted.identity, token))?;
-    let refused =
-        |(repository, answer): &'a (Repository, Result<(), Failure>)| Some((repository, answer.as_ref().err()?));
-    Ok((probe, probe.answers.iter().filter_map(refused).collect()))
-}
-
-/// Waits for a repository that refused the token, or asks it again.
-fn closed(
-    observed: &Observed<'_>,
-    wanted: &Wanted,
-    token: &Arc<Token>,
-    probe: &Probe,
-    (repository, failure): Refusal<'_>,
-    now: Timestamp,
-) -> Step {
-    let retry_at = probe_again(probe);
-    if now >= retry_at {
-        return ask(observed, &wanted.identity, token);
-    }
-    let failure = Failure { cause: format!("{repository}: {}", failure.cause).into(), ..failure.clone() };
-    Step::failed(&Failing { failure, since: probe.at, at: probe.at, attempts: 1, retry_at })
-}
-
-/// Finds out what the last working identity opens, which nobody remembers after a restart.
-fn probe_last_working(observed: &Observed<'_>, record: &Record, now: Timestamp) -> Step {
-    let token = observed.last_working.token.filter(|token| is_usable(token.expires_at, now));
-    match token {
-        Some(token) => ask(observed, &record.identity, token),
-        None => attempt(observed, &record.identity, observed.last_working, now),
-    }
-}
-
-fn probe_of<'a>(observed: &Observed<'a>, identity: &Identity) -> Option<&'a Probe> {
-    observed.probes.iter().find(|probe| probe.identity == *identity)
-}
-
-fn covers(probe: &Probe, repositories: &[Repository]) -> bool {
-    repositories.iter().all(|wanted| probe.answers.iter().any(|(asked, _)| asked == wanted))
-}
-
-/// When a probe is worth repeating: never while everything opens.
-fn probe_again(probe: &Probe) -> Timestamp {
-    let failures = || probe.answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
-    let transient = failures().any(|failure| failure.class == Class::Transient);
-    let pause = if transient { PROBE_AGAIN_SOON } else { PROBE_AGAIN };
-    let asked = failures().filter_map(|failure| failure.retry_after).max().unwrap_or_default();
-    match failures().next() {
-        Some(_) => probe.at + pause.max(asked),
-        None => Timestamp::MAX,
-    }
-}
-
-/// Tries the token in the Secret on the repositories: once a token, and again while one doesn't open.
-fn try_out(observed: &Observed<'_>, now: Timestamp) -> Step {
-    let (Some(record), Ok(wanted)) = (observed.held.record(), observed.wanted) else { return Step::wait(None) };
-    let mint = if record.identity == wanted.identity { observed.mint } else { observed.last_working };
-    let held = |token: &&Arc<Token>| token.fingerprint == record.fingerprint && is_usable(token.expires_at, now);
-    let Some(token) = mint.token.filter(held) else { return Step::wait(None) };
-    if wanted.repositories.is_empty() {
-        return Step::wait(None);
-    }
-    let current = probe_of(observed, &record.identity)
-        .filter(|probe| probe.fingerprint == record.fingerprint && covers(probe, &wanted.repositories));
-    match current.map(probe_again) {
-        Some(again) if again > now => Step::wait(Some(again)),
-        _ => ask(observed, &record.identity, token),
-    }
-}
-
-/// Asks the repositories, unless they are being asked already.
-fn ask(observed: &Observed<'_>, identity: &Identity, token: &Arc<Token>) -> Step {
-    if observed.probing { Step::wait(None) } else { Step::act(Action::Probe(identity.clone(), Arc::clone(token))) }
 }
 
 /// The first action of the lines of work, or rest with a report on all of them.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::failure::entra;
+use crate::failure::{Class, entra};
 use crate::report::{READY, RECONCILING, REFRESH_FAILING, STALLED};
 use crate::resource::{BearerTokenStatus, StatusIdentity};
 use crate::secret::Version;
