@@ -11,7 +11,7 @@ use crate::resource::Format;
 use crate::schedule::Failing;
 use crate::secret::Held;
 
-/// How many changes of somebody else are taken back in [`CONTEST`]; more means that two fight, and neither gives way.
+/// How many changes of somebody else are taken back in a minute; more means that two fight, and neither gives way.
 pub const CORRECTIONS: usize = 5;
 
 /// See [`CORRECTIONS`].
