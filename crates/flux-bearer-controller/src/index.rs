@@ -468,7 +468,7 @@ impl Entry {
 
     /// After a change of the Secret or of the spec, a write that only a change could help is tried again at once.
     fn change_may_have_helped(&mut self) {
-        self.writing.take_if(|writing| writing.failure.class == Class::Permanent);
+        self.writing.take_if(|writing| matches!(writing.failure.class, Class::Permanent | Class::Starting));
     }
 
     /// Notes that a change of somebody else was taken back.

@@ -27,6 +27,9 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 pub const PROPAGATION: Duration = Duration::from_secs(600);
 const PROPAGATION_RETRY: Duration = Duration::from_secs(15);
 
+/// How long an API server that has just started may refuse what its roles allow: it reads them within a few seconds.
+const STARTING: Duration = Duration::from_secs(15);
+
 /// Between two attempts that only a person's change can help.
 pub const PERMANENT_RETRY: Duration = Duration::from_secs(300);
 
@@ -96,6 +99,7 @@ impl Failing {
         match self.failure.class {
             Class::Transient => false,
             Class::Propagation => between(self.since, self.at) >= PROPAGATION,
+            Class::Starting => between(self.since, self.at) >= STARTING,
             Class::Reread => self.attempts > 1,
             Class::Permanent => true,
         }
@@ -113,8 +117,9 @@ fn retry_delay(failure: &Failure, attempts: u32, run: Duration, lifetime: Option
         Class::Transient => doubled,
         Class::Propagation if run < PROPAGATION => doubled.min(PROPAGATION_RETRY),
         Class::Propagation => MAX_RETRY,
+        Class::Starting if run < STARTING => doubled,
         Class::Reread if attempts <= 1 => Duration::ZERO,
-        Class::Reread | Class::Permanent => PERMANENT_RETRY,
+        Class::Starting | Class::Reread | Class::Permanent => PERMANENT_RETRY,
     };
     own.max(failure.retry_after.unwrap_or_default())
 }
@@ -142,6 +147,21 @@ mod tests {
 
     fn of(lifetime: Duration, uid: &str) -> Duration {
         between(NOW, refresh_at(NOW, NOW + lifetime, None, HOUR, uid))
+    }
+
+    #[test]
+    fn a_refusal_counts_as_permanent_once_it_has_outlasted_the_start_of_an_api_server() {
+        let refused = || Failure::new("Forbidden", Class::Starting, "HTTP 403", "refused", "allow it");
+        let cap = Some(Duration::from_secs(300));
+        let mut run = Failing::after(None, refused(), cap, NOW);
+        let mut attempts = 1;
+        while between(run.at, run.retry_at) < PERMANENT_RETRY {
+            assert!(!run.is_stalled());
+            run = Failing::after(Some(&run), refused(), cap, run.retry_at);
+            attempts += 1;
+        }
+        assert!(run.is_stalled());
+        assert!(attempts <= 6 && between(NOW, run.at) < 2 * STARTING, "{attempts} attempts until {}", run.at);
     }
 
     proptest! {

@@ -25,6 +25,9 @@ pub const MAX_NAMED: usize = 100;
 /// After how long a Secret that may not be watched is tried again. What it takes is a person's change of a Role.
 const REFUSED: Duration = Duration::from_secs(300);
 
+/// The same for the first time.
+const STARTING: Duration = Duration::from_secs(15);
+
 /// How Secrets are watched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Secrets {
@@ -56,8 +59,17 @@ pub struct Named {
 #[derive(Default)]
 struct State {
     watched: HashSet<Key>,
-    /// Those that may not be watched, and until when nobody asks again.
-    refused: HashMap<Key, Instant>,
+    /// Those that may not be watched.
+    refused: HashMap<Key, Refusals>,
+}
+
+/// A Secret that may not be watched.
+#[derive(Clone, Copy)]
+struct Refusals {
+    /// Until when nobody asks again.
+    until: Instant,
+    /// How often it was refused. The first time may be the start of an API server, which has not read its roles yet.
+    count: u32,
 }
 
 impl Sight {
@@ -95,7 +107,7 @@ impl Sight {
 impl Named {
     fn add(&self, secret: &Key) {
         let mut state = lock(&self.state);
-        let refused = state.refused.get(secret).is_some_and(|until| Instant::now() < *until);
+        let refused = state.refused.get(secret).is_some_and(|refusals| Instant::now() < refusals.until);
         if !refused && state.watched.len() < MAX_NAMED && state.watched.insert(secret.clone()) {
             self.changed.notify_one();
         }
@@ -106,7 +118,10 @@ impl Named {
         let mut state = lock(&self.state);
         state.watched.remove(secret);
         self.changed.notify_one();
-        state.refused.insert(secret.clone(), Instant::now() + REFUSED).is_none()
+        let count = state.refused.get(secret).map_or(0, |refusals| refusals.count).saturating_add(1);
+        let pause = if count == 1 { STARTING } else { REFUSED };
+        state.refused.insert(secret.clone(), Refusals { until: Instant::now() + pause, count });
+        count == 2
     }
 
     /// What may be watched after all is news again once it may not.
@@ -255,15 +270,16 @@ mod tests {
         let sight = Sight::new(Secrets::Named);
         let Sight::Named(named) = &sight else { unreachable!() };
         sight.looked_at(&secret(0));
-        assert!(named.refuse(&secret(0)));
-        sight.looked_at(&secret(0));
-        assert!(seen(&sight).is_empty());
-        tokio::time::advance(REFUSED).await;
-        sight.looked_at(&secret(0));
-        assert_eq!(seen(&sight).len(), 1);
-        assert!(!named.refuse(&secret(0)), "that is known");
+        for (news, pause) in [(false, STARTING), (true, REFUSED), (false, REFUSED)] {
+            assert_eq!(named.refuse(&secret(0)), news);
+            sight.looked_at(&secret(0));
+            assert!(seen(&sight).is_empty());
+            tokio::time::advance(pause).await;
+            sight.looked_at(&secret(0));
+            assert_eq!(seen(&sight).len(), 1);
+        }
         named.permit(&secret(0));
-        assert!(named.refuse(&secret(0)));
+        assert!(!named.refuse(&secret(0)), "an API server may have started anew");
     }
 
     #[test]

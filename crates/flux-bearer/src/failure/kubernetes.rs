@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Class::{Permanent, Transient};
+use super::Class::{Permanent, Starting, Transient};
 use super::Failure;
 use crate::token::fingerprint;
 
@@ -115,7 +115,7 @@ fn forbidden(code: String, about: About<'_>) -> Failure {
             "kubectl apply -k deploy/base, which brings ClusterRole flux-bearer-controller and its binding".to_owned(),
         ),
     };
-    Failure::new(reason, Permanent, code, cause, fix)
+    Failure::new(reason, Starting, code, cause, fix)
 }
 
 /// The commands that give the controller these verbs on one Secret, whatever Roles there are. Whole, they fit into a

@@ -23,6 +23,8 @@ pub enum Class {
     Transient,
     /// It is what a change in Entra ID looks like until it has spread, for about ten minutes; permanent after that.
     Propagation,
+    /// It is what an API server says in the first seconds after its start, before it has read its roles; permanent after that.
+    Starting,
     /// The credential was stale: read it again and try once more at once; permanent after that.
     Reread,
     /// It stays until somebody changes something.
@@ -35,6 +37,7 @@ impl Class {
         match self {
             Self::Transient => "transient",
             Self::Propagation => "propagation",
+            Self::Starting => "starting",
             Self::Reread => "reread",
             Self::Permanent => "permanent",
         }

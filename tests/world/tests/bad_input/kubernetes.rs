@@ -1,14 +1,13 @@
 //! Malformed, oversized, truncated, slow and hostile replies of the Kubernetes API, and what it doesn't have or allow.
 
 use flux_bearer_sim::faults::{Effect, Fault};
-use flux_bearer_sim::kube::Entry;
-use flux_bearer_sim::kube::Verb;
+use flux_bearer_sim::kube::{Entry, Verb};
 use flux_bearer_world::identities::REPOSITORY;
 use flux_bearer_world::stage::NAMESPACE;
 use serde_json::json;
 
 use crate::support::pair::{CANARY, Pair, answers, fault, json_answer, page};
-use crate::support::{minutes, seconds};
+use crate::support::{answer, minutes, seconds};
 
 /// Longest reply that is read, in bytes.
 const REPLY: usize = 2 * 1024 * 1024;
@@ -194,4 +193,20 @@ async fn without_the_right_to_watch_secrets_they_are_read() {
     minutes(6).await;
     assert_eq!(pair.theatre.clone("bad").await, 200, "an edited Secret is found out by reading");
     pair.good_is_unaffected("no watch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_refuses_everything_while_it_starts_delays_a_token_by_seconds() {
+    let pair = Pair::new(&json!({}));
+    let _running = pair.start();
+    minutes(1).await;
+    seconds(pair.theatre.seconds_to_refresh("bad") - 1).await;
+    let fillings = pair.theatre.fillings("bad");
+    pair.theatre.kube_fault("starting", Some("/secrets/bad"), answer(403));
+    seconds(5).await;
+    assert_eq!(pair.theatre.fillings("bad"), fillings);
+    pair.theatre.stage.kube.faults().clear_all();
+    seconds(6).await;
+    assert_eq!(pair.theatre.fillings("bad"), fillings + 1);
+    assert_eq!(pair.theatre.stage.says("bad", "RefreshFailing"), "");
 }
