@@ -27,8 +27,9 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 pub const PROPAGATION: Duration = Duration::from_secs(600);
 const PROPAGATION_RETRY: Duration = Duration::from_secs(15);
 
-/// How long an API server that has just started may refuse what its roles allow: it reads them within a few seconds.
-const STARTING: Duration = Duration::from_secs(15);
+/// When a refusal is tried again, before it counts as permanent. An API server that has just started refuses what its roles
+/// allow until it has read them, for a second or two.
+const STARTING: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
 
 /// Between two attempts that only a person's change can help.
 pub const PERMANENT_RETRY: Duration = Duration::from_secs(300);
@@ -99,9 +100,8 @@ impl Failing {
         match self.failure.class {
             Class::Transient => false,
             Class::Propagation => between(self.since, self.at) >= PROPAGATION,
-            Class::Starting => between(self.since, self.at) >= STARTING,
             Class::Reread => self.attempts > 1,
-            Class::Permanent => true,
+            Class::Starting | Class::Permanent => true,
         }
     }
 }
@@ -117,11 +117,16 @@ fn retry_delay(failure: &Failure, attempts: u32, run: Duration, lifetime: Option
         Class::Transient => doubled,
         Class::Propagation if run < PROPAGATION => doubled.min(PROPAGATION_RETRY),
         Class::Propagation => MAX_RETRY,
-        Class::Starting if run < STARTING => doubled,
+        Class::Starting => starting(attempts),
         Class::Reread if attempts <= 1 => Duration::ZERO,
-        Class::Starting | Class::Reread | Class::Permanent => PERMANENT_RETRY,
+        Class::Reread | Class::Permanent => PERMANENT_RETRY,
     };
     own.max(failure.retry_after.unwrap_or_default())
+}
+
+fn starting(attempts: u32) -> Duration {
+    let at = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
+    STARTING.get(at).copied().unwrap_or(PERMANENT_RETRY)
 }
 
 /// Time from `earlier` to `later`; nothing when they are the other way round.
@@ -150,18 +155,18 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_counts_as_permanent_once_it_has_outlasted_the_start_of_an_api_server() {
+    fn a_refusal_is_tried_twice_more_before_it_counts_as_permanent() {
         let refused = || Failure::new("Forbidden", Class::Starting, "HTTP 403", "refused", "allow it");
-        let cap = Some(Duration::from_secs(300));
-        let mut run = Failing::after(None, refused(), cap, NOW);
-        let mut attempts = 1;
-        while between(run.at, run.retry_at) < PERMANENT_RETRY {
-            assert!(!run.is_stalled());
-            run = Failing::after(Some(&run), refused(), cap, run.retry_at);
-            attempts += 1;
+        let mut run: Option<Failing> = None;
+        let mut pauses = Vec::new();
+        for _ in 0..4 {
+            let at = run.as_ref().map_or(NOW, |run| run.retry_at);
+            let next = Failing::after(run.as_ref(), refused(), None, at);
+            assert!(next.is_stalled(), "only a person can help, or an API server that is still starting");
+            pauses.push(between(next.at, next.retry_at).as_secs());
+            run = Some(next);
         }
-        assert!(run.is_stalled());
-        assert!(attempts <= 6 && between(NOW, run.at) < 2 * STARTING, "{attempts} attempts until {}", run.at);
+        assert_eq!(pauses, [2, 5, 300, 300]);
     }
 
     proptest! {

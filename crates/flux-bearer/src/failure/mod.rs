@@ -23,7 +23,7 @@ pub enum Class {
     Transient,
     /// It is what a change in Entra ID looks like until it has spread, for about ten minutes; permanent after that.
     Propagation,
-    /// It is what an API server says in the first seconds after its start, before it has read its roles; permanent after that.
+    /// It stays until somebody changes something, unless an API server has just started: tried twice more within seconds.
     Starting,
     /// The credential was stale: read it again and try once more at once; permanent after that.
     Reread,
