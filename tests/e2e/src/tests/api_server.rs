@@ -31,8 +31,8 @@ const LEASE: [&str; 2] = ["--leader-election-lease-duration=90s", "--leader-elec
 /// Time for a watch to be there again: its pauses double while the API server is away.
 const RESUMED: Duration = Duration::from_secs(70);
 
-/// Time for what a watch tells to be acted upon.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// Time for what a watch tells to be acted upon. An API server that has just started may refuse twice, which takes 7 s.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 const SECRET: &str = "/api/v1/namespaces/flux-system/secrets/fleet";
 

@@ -31,9 +31,9 @@ const GONE: Duration = Duration::from_secs(60);
 /// How long it is listened for noise: a lifetime.
 const QUIET: Duration = Duration::from_secs(LIFETIME as u64);
 
-/// Requests that are made for the one BearerToken that is left: two writes for each of three refreshes, and for one more: a
+/// Requests that are made for the one BearerToken that is left: two writes for each of three refreshes, and for two more: a
 /// token that was minted for the tenant may be almost due when it is written.
-const OF_ONE: usize = 8;
+const OF_ONE: usize = 10;
 
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
