@@ -4,4 +4,5 @@
 //! because rules, loop and world meet in no crate that is shipped.
 
 pub mod identities;
+pub mod shell;
 pub mod stage;

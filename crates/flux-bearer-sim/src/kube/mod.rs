@@ -1,10 +1,10 @@
 //! Enough of the Kubernetes API for a controller, no more, and that much as kube-apiserver 1.33 does it.
 //!
 //! It serves get, list (pages, selectors), watch (bookmarks, 410, streaming lists), create, replace, delete, merge
-//! patch and server-side apply of JSON objects, `status` subresources, metadata-only answers and `TokenRequest`. It
-//! knows no schema: nothing is pruned, and no list has keys. The two groups of Events are two sets of objects. There is
-//! no discovery beyond the list of a group's resources, no JSON or strategic merge patch, no delete of a collection, no
-//! garbage collection and no admission but its own.
+//! patch and server-side apply of JSON objects, `status` subresources, metadata-only answers, `TokenRequest` and
+//! `SelfSubjectAccessReview`. It knows no schema: nothing is pruned, and no list has keys. The two groups of Events are
+//! two sets of objects. There is no discovery beyond the list of a group's resources, no JSON or strategic merge patch,
+//! no delete of a collection, no garbage collection and no admission but its own.
 
 mod admin;
 mod check;
@@ -27,6 +27,7 @@ mod store;
 mod watch;
 mod write;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -86,6 +87,7 @@ struct Hooks {
     authorizer: Option<Authorizer>,
     listener: Option<Listener>,
     token_issuer: Option<TokenIssuer>,
+    documents: BTreeMap<String, Value>,
 }
 
 impl fmt::Debug for Kube {
@@ -172,6 +174,11 @@ impl Kube {
         self.hooks_mut(|hooks| hooks.token_issuer = Some(Arc::new(issue)));
     }
 
+    /// Serves a document at a path that is no resource's, for example `/.well-known/openid-configuration`.
+    pub fn publish(&self, path: &str, document: Value) {
+        self.hooks_mut(|hooks| drop(hooks.documents.insert(path.to_owned(), document)));
+    }
+
     /// Forgets the history: whoever asks for changes since an earlier revision is told 410. Watches that are up to date
     /// go on.
     pub fn compact(&self) {
@@ -195,6 +202,10 @@ impl Kube {
             }
         }
         result
+    }
+
+    fn document(&self, path: &str) -> Option<Value> {
+        self.hooks().documents.get(path).cloned()
     }
 
     fn allows(&self, info: &RequestInfo) -> bool {

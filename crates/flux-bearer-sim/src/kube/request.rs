@@ -35,6 +35,12 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// The verb that a Role spells like this; `patch` is that of an apply.
+    pub(super) fn of_rbac(verb: &str) -> Option<Self> {
+        use Verb::{Apply, Create, Delete, DeleteCollection, Get, List, Update, Watch};
+        [Get, List, Watch, Create, Update, Apply, Delete, DeleteCollection].into_iter().find(|one| one.rbac() == verb)
+    }
+
     /// The verb as a Role spells it.
     pub fn rbac(self) -> &'static str {
         match self {

@@ -81,6 +81,7 @@ impl ServedResource {
     /// What is served from the start.
     pub(super) fn defaults() -> Vec<Self> {
         let core = |plural, kind| Self::builtin("", "v1", plural, kind);
+        let rights = |plural, kind| Self::builtin("rbac.authorization.k8s.io", "v1", plural, kind);
         let admission = |plural, kind| Self::builtin("admissionregistration.k8s.io", "v1", plural, kind).cluster_wide();
         vec![
             core("secrets", "Secret"),
@@ -88,7 +89,18 @@ impl ServedResource {
             core("serviceaccounts", "ServiceAccount"),
             core("events", "Event"),
             Self::builtin("events.k8s.io", "v1", "events", "Event"),
+            core("pods", "Pod").with_status(),
             core("namespaces", "Namespace").cluster_wide().with_status(),
+            Self::builtin("apps", "v1", "deployments", "Deployment").with_status(),
+            Self::builtin("batch", "v1", "cronjobs", "CronJob").with_status(),
+            Self::builtin("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget").with_status(),
+            Self::builtin("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
+            rights("roles", "Role"),
+            rights("rolebindings", "RoleBinding"),
+            rights("clusterroles", "ClusterRole").cluster_wide(),
+            rights("clusterrolebindings", "ClusterRoleBinding").cluster_wide(),
+            Self::builtin("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview")
+                .cluster_wide(),
             Self { unconditional_update: false, ..Self::builtin("coordination.k8s.io", "v1", "leases", "Lease") },
             Self::builtin("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition")
                 .cluster_wide(),
@@ -96,6 +108,7 @@ impl ServedResource {
             admission("validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding"),
             Self::custom("flux-bearer.dev", "v1alpha1", "bearertokens", "BearerToken").with_status(),
             Self::custom("source.toolkit.fluxcd.io", "v1", "gitrepositories", "GitRepository").with_status(),
+            Self::custom("kustomize.toolkit.fluxcd.io", "v1", "kustomizations", "Kustomization").with_status(),
         ]
     }
 }

@@ -79,6 +79,9 @@ fn dispatch(kube: &Kube, resource: &Arc<ServedResource>, call: &Call) -> Answer<
     if info.subresource == "token" && resource.kind == "ServiceAccount" && info.verb == Verb::Create {
         return issue_token(kube, resource, call);
     }
+    if resource.kind == "SelfSubjectAccessReview" {
+        return review_access(kube, call);
+    }
     let known = info.subresource.is_empty() || (info.subresource == "status" && resource.status);
     if !known {
         return Err(Refusal::no_such_path());
@@ -227,6 +230,32 @@ fn issue_token(kube: &Kube, resource: &ServedResource, call: &Call) -> Answer<Re
     Ok(Reply { code: 201, body: json_body(&Value::Object(review)) })
 }
 
+/// `SelfSubjectAccessReview`: whether whoever asks may do what the review names. Nothing is stored.
+fn review_access(kube: &Kube, call: &Call) -> Answer<Reply> {
+    if call.info.verb != Verb::Create {
+        return Err(Refusal::method_not_allowed());
+    }
+    let mut review = super::object::thaw(&call.json()?);
+    let text = |name: &str| {
+        let attributes = review.get("spec").and_then(|spec| spec.get("resourceAttributes"));
+        attributes.and_then(|found| found.get(name)).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let verb = Verb::of_rbac(&text("verb")).ok_or_else(|| Refusal::bad_request("verb: none that is known here"))?;
+    let asked = RequestInfo {
+        verb,
+        group: text("group"),
+        version: text("version"),
+        resource: text("resource"),
+        subresource: text("subresource"),
+        namespace: text("namespace"),
+        name: text("name"),
+        ..call.info.clone()
+    };
+    let allowed = kube.allows(&asked);
+    review.insert("status".to_owned(), json!({"allowed": allowed}));
+    Ok(Reply { code: 201, body: json_body(&Value::Object(review)) })
+}
+
 /// Paths that are no resource's: the version and the two lists that a client finds resources with.
 fn answer_other(kube: &Kube, method: &Method, path: &str) -> Response {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -235,7 +264,7 @@ fn answer_other(kube: &Kube, method: &Method, path: &str) -> Response {
         ["version"] => Some(json!({"major": "1", "minor": "33", "gitVersion": "v1.33.0", "platform": "linux/amd64"})),
         ["api", version] => resource_list(kube, "", version),
         ["apis", group, version] => resource_list(kube, group, version),
-        _ => None,
+        _ => kube.document(path),
     };
     found.map_or_else(page_not_found, |found| respond(200, "application/json", json_body(&found)))
 }

@@ -1,0 +1,224 @@
+//! The Kubernetes API, as far as the set-up calls it.
+//!
+//! Of Secrets only metadata is read. Writes are server-side applies under [`MANAGER`], so that what others own stays
+//! theirs and an apply that would change nothing can be told beforehand.
+
+use http::{Request, header};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use kube::Client;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{PartialObjectMeta, Status};
+use serde_json::Value;
+
+use crate::exit::{Exit, Trouble};
+use crate::kinds::Kind;
+
+/// The field manager of everything that the set-up writes.
+pub const MANAGER: &str = "flux-bearer-cli";
+
+/// Objects on a page of a list.
+const PAGE: u32 = 500;
+
+/// Longest part of the API server's own words that is shown.
+const MAX_WORDS: usize = 400;
+
+/// A cluster and the way to it.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The client.
+    pub client: Client,
+    /// Name of the kubeconfig's context, to be shown before anything is changed.
+    pub context: String,
+    /// Address of the API server, to be shown with it.
+    pub server: String,
+}
+
+/// Where an object is.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty for objects of the cluster.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+impl std::fmt::Display for At<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.namespace {
+            "" => write!(out, "{} {}", self.kind.kind, self.name),
+            namespace => write!(out, "{} {namespace}/{}", self.kind.kind, self.name),
+        }
+    }
+}
+
+impl<'a> At<'a> {
+    /// Where the object of this manifest is; `None` where a part is missing or the kind is none of ours.
+    pub fn of(manifest: &'a Value) -> Option<Self> {
+        let text = |path: &str| manifest.pointer(path).and_then(Value::as_str);
+        let kind = Kind::of(text("/apiVersion")?, text("/kind")?)?;
+        Some(Self { kind, namespace: text("/metadata/namespace").unwrap_or_default(), name: text("/metadata/name")? })
+    }
+}
+
+impl Cluster {
+    /// An object, or nothing where there is none, or no such kind.
+    pub async fn get(&self, at: At<'_>) -> Result<Option<DynamicObject>, Trouble> {
+        self.api(at.kind, Some(at.namespace)).get_opt(at.name).await.map_err(|error| self.trouble(&error, "get", at))
+    }
+
+    /// The metadata of an object: all that is ever read of a Secret.
+    pub async fn metadata(&self, at: At<'_>) -> Result<Option<PartialObjectMeta<DynamicObject>>, Trouble> {
+        let found = self.api(at.kind, Some(at.namespace)).get_metadata_opt(at.name).await;
+        found.map_err(|error| self.trouble(&error, "get", at))
+    }
+
+    /// The objects of a kind, in one namespace or in all; nothing where there is no such kind.
+    pub async fn list(&self, kind: Kind, namespace: Option<&str>) -> Result<Vec<DynamicObject>, Trouble> {
+        let api = self.api(kind, namespace);
+        let mut found = Vec::new();
+        let mut pages = ListParams::default().limit(PAGE);
+        loop {
+            let page = match api.list(&pages).await {
+                Ok(page) => page,
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(found),
+                Err(error) => {
+                    let at = At { kind, namespace: namespace.unwrap_or_default(), name: "" };
+                    return Err(self.trouble(&error, "list", at));
+                }
+            };
+            found.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => pages = pages.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// Applies a manifest; with `dry_run` it only answers what the object would be.
+    pub async fn apply(&self, manifest: &Value, dry_run: bool) -> Result<DynamicObject, Trouble> {
+        let at = At::of(manifest).ok_or_else(|| {
+            Trouble::new(
+                Exit::Failed,
+                "a manifest has no kind or name that is known here",
+                "use the release's own files",
+            )
+        })?;
+        let params = PatchParams { dry_run, force: true, ..PatchParams::apply(MANAGER) };
+        let done = self.api(at.kind, Some(at.namespace)).patch(at.name, &params, &Patch::Apply(manifest)).await;
+        done.map_err(|error| self.trouble(&error, "patch", at))
+    }
+
+    /// Changes an object that exists by a JSON merge patch. An apply would make one that is gone anew.
+    pub async fn merge(&self, at: At<'_>, patch: &Value) -> Result<DynamicObject, Trouble> {
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let done = self.api(at.kind, Some(at.namespace)).patch(at.name, &params, &Patch::Merge(patch)).await;
+        done.map_err(|error| self.trouble(&error, "patch", at))
+    }
+
+    /// Deletes an object; returns whether it was there.
+    pub async fn delete(&self, at: At<'_>) -> Result<bool, Trouble> {
+        match self.api(at.kind, Some(at.namespace)).delete(at.name, &DeleteParams::default()).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) => Err(self.trouble(&error, "delete", at)),
+        }
+    }
+
+    /// A JSON document of the API server that is no object, for example `/version`.
+    pub async fn document(&self, path: &str) -> Result<Value, Trouble> {
+        let request = Request::get(path).header(header::ACCEPT, "application/json").body(Vec::new());
+        let request = request.map_err(|_| unreachable_server(self))?;
+        let text = self.client.request_text(request).await.map_err(|error| self.document_trouble(&error, path))?;
+        serde_json::from_str(&text).map_err(|_| unreachable_server(self))
+    }
+
+    /// Whether we may do this. `at.name` may be empty: any.
+    pub async fn may(&self, verb: &str, at: At<'_>) -> Result<bool, Trouble> {
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let attributes = ResourceAttributes {
+            verb: some(verb),
+            group: Some(at.kind.group.to_owned()),
+            version: some(at.kind.version),
+            resource: some(at.kind.plural),
+            namespace: some(at.namespace),
+            name: some(at.name),
+            ..ResourceAttributes::default()
+        };
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(attributes),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let answer = Api::all(self.client.clone()).create(&PostParams::default(), &review).await;
+        let answer: SelfSubjectAccessReview = answer.map_err(|error| self.trouble(&error, verb, at))?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
+    fn api(&self, kind: Kind, namespace: Option<&str>) -> Api<DynamicObject> {
+        match namespace.filter(|namespace| kind.namespaced && !namespace.is_empty()) {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &kind.resource()),
+            None => Api::all_with(self.client.clone(), &kind.resource()),
+        }
+    }
+
+    fn trouble(&self, error: &kube::Error, verb: &str, at: At<'_>) -> Trouble {
+        match error {
+            kube::Error::Api(status) => refusal(status, verb, at),
+            _ => unreachable_server(self),
+        }
+    }
+
+    fn document_trouble(&self, error: &kube::Error, path: &str) -> Trouble {
+        match error {
+            kube::Error::Api(status) => {
+                let cause = format!("the API server answers {} for {path}", status.code);
+                Trouble::new(
+                    Exit::Right,
+                    cause,
+                    format!("ask for the right to get {path}: ClusterRole system:discovery"),
+                )
+            }
+            _ => unreachable_server(self),
+        }
+    }
+}
+
+/// What a refusal of the API server means. Its own words are shown, but never about a Secret, which they may quote.
+fn refusal(status: &Status, verb: &str, at: At<'_>) -> Trouble {
+    let words: String = if at.kind == crate::kinds::SECRET {
+        status.reason.clone()
+    } else {
+        status.message.chars().filter(|letter| !letter.is_control()).take(MAX_WORDS).collect()
+    };
+    match status.code {
+        401 => Trouble::new(
+            Exit::SignIn,
+            "the API server does not accept the kubeconfig's credential",
+            "sign in to the cluster again, for example with az aks get-credentials",
+        ),
+        403 => Trouble::new(
+            Exit::Right,
+            format!("not allowed to {verb} {at}: {words}"),
+            format!("kubectl auth can-i {verb} {} must say yes: ask a cluster administrator", at.kind.qualified()),
+        ),
+        404 => Trouble::new(Exit::NotFound, format!("{at} does not exist"), String::new()),
+        409 => Trouble::new(Exit::Taken, format!("{at} is being changed by somebody else: {words}"), "run it again"),
+        code => Trouble::new(
+            Exit::Failed,
+            format!("the API server answers {code} to {verb} {at}: {words}"),
+            "see the API server's words; run it again if it was starting",
+        ),
+    }
+}
+
+fn unreachable_server(cluster: &Cluster) -> Trouble {
+    Trouble::new(
+        Exit::Network,
+        format!("the API server of context {} ({}) can't be reached", cluster.context, cluster.server),
+        "check the address, the network and HTTPS_PROXY, or choose another cluster with --context",
+    )
+}

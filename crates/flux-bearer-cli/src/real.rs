@@ -1,0 +1,143 @@
+//! The real outside: the network, kubeconfig, processes, the terminal.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flux_bearer_azure::http::{Http, Network};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+
+use crate::cluster::Cluster;
+use crate::edge::{Call, Clusters, Edge, Ended, Input, Programs, Which};
+use crate::exit::{Exit, Trouble};
+use crate::out::Out;
+
+/// Longest secret that is read from a pipe, in bytes: a token has a few thousand.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// The outside as it is.
+///
+/// # Errors
+/// A proxy or CA file of the environment that can't be used.
+#[allow(clippy::disallowed_methods, reason = "this is the edge that the rule speaks of")]
+pub fn edge() -> Result<Edge, Trouble> {
+    // An error means that one was installed before, which nothing here does.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    Ok(Edge {
+        azure: azure(&environment)?,
+        link_local: Http::link_local(),
+        clusters: Arc::new(Kubeconfigs),
+        programs: Arc::new(Processes),
+        out: Out::process(),
+        input: Arc::new(Terminal),
+        environment,
+        now: Arc::new(Timestamp::now),
+    })
+}
+
+fn azure(environment: &BTreeMap<String, String>) -> Result<Http, Trouble> {
+    let first = |names: &[&str]| names.iter().find_map(|name| environment.get(*name)).cloned();
+    let network = Network {
+        https_proxy: first(&["HTTPS_PROXY", "https_proxy"]),
+        no_proxy: first(&["NO_PROXY", "no_proxy"]),
+        extra_ca_pem: None,
+    };
+    Http::network(&network).map_err(|error| {
+        Trouble::usage(format!("HTTPS can't be set up: {error}"), "check HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE")
+    })
+}
+
+struct Kubeconfigs;
+
+impl Clusters for Kubeconfigs {
+    fn connect<'a>(&'a self, which: &'a Which) -> BoxFuture<'a, Result<Cluster, Trouble>> {
+        connect(which).boxed()
+    }
+}
+
+async fn connect(which: &Which) -> Result<Cluster, Trouble> {
+    let trouble = |cause: String| {
+        let fix = "name the cluster with --kubeconfig and --context; kubectl config get-contexts lists them";
+        Trouble::new(Exit::NotFound, cause, fix)
+    };
+    let file = match &which.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let file = file.map_err(|_| trouble("there is no kubeconfig that can be read".to_owned()))?;
+    let context = which.context.clone().or_else(|| file.current_context.clone()).unwrap_or_default();
+    let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
+    let mut config = Config::from_custom_kubeconfig(file, &options)
+        .await
+        .map_err(|_| trouble(format!("the kubeconfig has no usable context {context:?}")))?;
+    config.connect_timeout = Some(Duration::from_secs(10));
+    config.read_timeout = Some(Duration::from_secs(60));
+    let server = config.cluster_url.to_string();
+    let client = Client::try_from(config).map_err(|_| trouble(format!("context {context:?} can't be used")))?;
+    Ok(Cluster { client, context, server })
+}
+
+struct Processes;
+
+impl Programs for Processes {
+    fn run(&self, call: Call) -> BoxFuture<'_, io::Result<Ended>> {
+        run(call).boxed()
+    }
+}
+
+async fn run(call: Call) -> io::Result<Ended> {
+    let mut command = Command::new(call.program);
+    command.args(&call.arguments).stdout(Stdio::piped()).kill_on_drop(true);
+    command.stdin(if call.input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stderr(if call.shown { Stdio::inherit() } else { Stdio::piped() });
+    command.envs(call.environment.iter().map(|(name, value)| (*name, value.expose_secret())));
+    let mut child = command.spawn()?;
+    if let (Some(mut pipe), Some(input)) = (child.stdin.take(), &call.input) {
+        // A program that ends without reading says why by its status.
+        drop(pipe.write_all(input.expose_secret().as_bytes()).await);
+    }
+    let ended = child.wait_with_output().await?;
+    Ok(Ended {
+        status: ended.status.code(),
+        stdout: SecretString::from(String::from_utf8_lossy(&ended.stdout).into_owned()),
+        stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
+    })
+}
+
+struct Terminal;
+
+impl Input for Terminal {
+    fn confirm(&self, question: &str) -> BoxFuture<'_, Option<bool>> {
+        let question = format!("{question} [y/N] ");
+        async move {
+            if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+                return None;
+            }
+            let shown = io::stderr().write_all(question.as_bytes()).and_then(|()| io::stderr().flush());
+            let mut answer = String::new();
+            let read = BufReader::new(tokio::io::stdin()).read_line(&mut answer).await;
+            let yes = matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
+            Some(shown.is_ok() && read.is_ok() && yes)
+        }
+        .boxed()
+    }
+
+    fn secret(&self) -> BoxFuture<'_, io::Result<SecretString>> {
+        async move {
+            let mut text = String::new();
+            tokio::io::stdin().take(MAX_SECRET).read_to_string(&mut text).await?;
+            Ok(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()))
+        }
+        .boxed()
+    }
+}
