@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod edge;
 pub mod exit;
 pub mod kinds;
+pub mod manifests;
 pub mod out;
 pub mod real;
 pub mod verbs;

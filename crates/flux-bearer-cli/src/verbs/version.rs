@@ -7,9 +7,7 @@ use crate::cluster::At;
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
 use crate::kinds::DEPLOYMENT;
-
-/// Name of the controller's Deployment.
-pub(crate) const CONTROLLER: &str = "flux-bearer-controller";
+use crate::manifests::CONTROLLER;
 
 pub(super) async fn run(wanted: &Version, global: &Global, edge: &Edge) -> Result<Exit, Trouble> {
     let client = env!("CARGO_PKG_VERSION");
