@@ -22,7 +22,7 @@ use crate::world::World;
 
 /// Whether requests for this host are Azure DevOps'.
 pub(crate) fn is_host(host: &str) -> bool {
-    let known = ["dev.azure.com", "vssps.dev.azure.com", "app.vssps.visualstudio.com"];
+    let known = ["dev.azure.com", "vssps.dev.azure.com", "vsaex.dev.azure.com", "app.vssps.visualstudio.com"];
     known.contains(&host) || target::legacy_organization(host).is_some()
 }
 

@@ -7,6 +7,7 @@
 
 mod check;
 mod organization;
+mod subscription;
 mod tenant;
 
 use jiff::Timestamp;
@@ -19,6 +20,9 @@ pub use self::organization::{
     Licence, Member, NotMemberAnswer, Organization, PersonalAccessToken, Project, RateLimit, Repository, SignInAnswer,
 };
 pub(crate) use self::organization::{derived_id, derived_uuid, holds};
+pub use self::subscription::{
+    Lock, LockLevel, ManagedCluster, Provider, ResourceGroup, Role, RoleAssignment, Subscription, UserAssignedIdentity,
+};
 pub use self::tenant::{Application, Certificate, FederatedCredential, Kind, Secret, Tenant};
 use crate::faults::Fault;
 use crate::jwt::Jwks;
@@ -33,6 +37,9 @@ pub struct State {
     pub tenants: Vec<Tenant>,
     /// The machine that asks 169.254.169.254.
     pub imds: Imds,
+    /// Azure subscriptions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions: Vec<Subscription>,
     /// Azure DevOps organisations.
     pub organizations: Vec<Organization>,
     /// What holds where nothing more specific is said.
@@ -172,6 +179,11 @@ impl State {
     pub fn principal(&self, object_id: &str) -> Option<&Application> {
         let mut applications = self.tenants.iter().flat_map(|tenant| &tenant.applications);
         applications.find(|application| application.object_id.eq_ignore_ascii_case(object_id))
+    }
+
+    /// The subscription of this GUID.
+    pub fn subscription(&self, id: &str) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|subscription| subscription.id.eq_ignore_ascii_case(id))
     }
 
     /// The organisation of this name.

@@ -7,6 +7,7 @@ use axum::body::Body;
 use http::{Request, Response};
 use tower::{BoxError, ServiceExt, service_fn};
 
+use crate::arm;
 use crate::clock::Clock;
 use crate::devops;
 use crate::entra::{self, IssuerKeys, Propagation};
@@ -19,14 +20,16 @@ use crate::service::{Service, date, guarded, host};
 use crate::state::{State, StateError};
 
 /// Names that the world answers to. Beside them it answers to every `<organisation>.visualstudio.com`.
-const HOSTS: [&str; 8] = [
+const HOSTS: [&str; 10] = [
     "login.microsoftonline.com",
     "login.windows.net",
     "login.microsoft.com",
     "sts.windows.net",
     "169.254.169.254",
+    "management.azure.com",
     "dev.azure.com",
     "vssps.dev.azure.com",
+    "vsaex.dev.azure.com",
     "app.vssps.visualstudio.com",
 ];
 
@@ -55,6 +58,7 @@ struct Inner {
     signing_key: SigningKey,
     issuer_keys: IssuerKeys,
     propagation: Propagation,
+    arm: arm::Memory,
     imds_cache: imds::Cache,
     imds_limit: imds::Limit,
     git_backend: RwLock<Option<Arc<dyn GitBackend>>>,
@@ -74,6 +78,7 @@ impl World {
             signing_key: SigningKey::new()?,
             issuer_keys: IssuerKeys::default(),
             propagation: Propagation::default(),
+            arm: arm::Memory::default(),
             imds_cache: imds::Cache::default(),
             imds_limit: imds::Limit::default(),
             git_backend: RwLock::new(None),
@@ -124,13 +129,24 @@ impl World {
     /// Changes the state. What the change adds to Entra is dated now and propagates; a change that leaves the state
     /// wrong is refused, and nothing changes. The change must not ask the world for its state: it holds it.
     pub fn edit(&self, change: impl FnOnce(&mut State)) -> Result<(), StateError> {
+        self.try_edit(|state| {
+            change(state);
+            Ok(())
+        })
+    }
+
+    /// The same for a change that may find itself impossible, whereupon nothing changes either.
+    pub(crate) fn try_edit<T, E: From<StateError>>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut current = self.inner.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = State::clone(&current);
-        change(&mut next);
+        let outcome = change(&mut next)?;
         next.check()?;
         next.date_new_parts(&current, self.inner.clock.now());
         *current = Arc::new(next);
-        Ok(())
+        Ok(outcome)
     }
 
     /// The world as a service: it goes by the host of each request, behind the fault switch. A host that it does not
@@ -140,11 +156,14 @@ impl World {
         Service::new(service_fn(move |request| world.clone().serve(request)))
     }
 
-    async fn serve(self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    async fn serve(self, mut request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let host = host(&request);
         let part = Part::of(&host).ok_or_else(|| format!("there is no host `{host}` in this world"))?;
         let (method, uri) = (request.method(), request.uri());
         let visit = self.inner.journal.arrive(self.inner.clock.now(), &host, method, uri);
+        if part == Part::Arm {
+            self.inner.arm.announce(&mut request);
+        }
         let mut answer = self.admit(part, request, &visit).await;
         if let Ok(response) = &mut answer {
             date(response, self.inner.clock.now());
@@ -173,6 +192,7 @@ impl World {
         Ok(match part {
             Part::Entra => entra::serve(&self, request, &visit).await,
             Part::Imds => imds::serve(&self, &request, &visit),
+            Part::Arm => arm::serve(&self, request, &visit).await,
             Part::DevOps => devops::serve(&self, request, &visit).await,
         })
     }
@@ -200,6 +220,10 @@ impl World {
         &self.inner.propagation
     }
 
+    pub(crate) fn arm(&self) -> &arm::Memory {
+        &self.inner.arm
+    }
+
     pub(crate) fn imds_cache(&self) -> &imds::Cache {
         &self.inner.imds_cache
     }
@@ -214,6 +238,7 @@ impl World {
 enum Part {
     Entra,
     Imds,
+    Arm,
     DevOps,
 }
 
@@ -222,6 +247,7 @@ impl Part {
         match host {
             _ if entra::HOSTS.contains(&host) => Some(Self::Entra),
             imds::HOST => Some(Self::Imds),
+            arm::HOST => Some(Self::Arm),
             _ if devops::is_host(host) => Some(Self::DevOps),
             _ => None,
         }

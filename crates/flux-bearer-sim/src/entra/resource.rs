@@ -25,6 +25,10 @@ impl Resource {
     /// Azure DevOps.
     pub(crate) const AZURE_DEVOPS: Self = Self { audience: AZURE_DEVOPS };
 
+    /// `aud` of the tokens that Azure Resource Manager takes.
+    pub(crate) const RESOURCE_MANAGER: [&str; 2] =
+        ["https://management.azure.com", "https://management.core.windows.net/"];
+
     /// `aud` of its tokens.
     pub(crate) fn audience(self) -> &'static str {
         self.audience

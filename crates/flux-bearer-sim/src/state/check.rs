@@ -1,5 +1,7 @@
 //! What a state must hold beyond its schema: ids that are GUIDs, names that are unique, references that lead somewhere.
 
+mod subscription;
+
 use std::collections::HashSet;
 
 use super::{Application, FederatedCredential, Imds, IssuerState, Kind, Organization, Project, State, Tenant};
@@ -41,6 +43,10 @@ impl State {
             tenant.check(&format!("tenants[{at}]"))?;
         }
         self.imds.check(self)?;
+        unique("subscriptions", "id", self.subscriptions.iter().map(|one| one.id.as_str()))?;
+        for (at, subscription) in self.subscriptions.iter().enumerate() {
+            subscription.check(self, &format!("subscriptions[{at}]"))?;
+        }
         unique("organizations", "name", self.organizations.iter().map(|one| one.name.as_str()))?;
         for (at, organization) in self.organizations.iter().enumerate() {
             organization.check(self, &format!("organizations[{at}]"))?;
@@ -79,7 +85,7 @@ impl Tenant {
 
 impl Application {
     /// Federated credentials that Entra stores for one application.
-    const MOST_CREDENTIALS: usize = 20;
+    pub(crate) const MOST_CREDENTIALS: usize = 20;
 
     fn check(&self, at: &str) -> Checked {
         guid(&format!("{at}.clientId"), &self.client_id)?;
@@ -129,11 +135,15 @@ impl FederatedCredential {
     /// Characters that Entra stores of issuer, subject and audience.
     const LONGEST: usize = 600;
 
+    /// Whether a credential may have this name.
+    pub(crate) fn is_name(name: &str) -> bool {
+        name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && (3..=120).contains(&name.len())
+    }
+
     fn check(&self, at: &str) -> Checked {
-        let well_formed = self.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-            && self.name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && (3..=120).contains(&self.name.len());
-        if !well_formed {
+        if !Self::is_name(&self.name) {
             let fix = "use 3 to 120 letters, digits, `-` and `_`, the first a letter or digit";
             return Err(wrong(format!("{at}.name"), format!("`{}` is no name for a credential", self.name), fix));
         }
