@@ -59,6 +59,7 @@ struct Inner {
     issuer_keys: IssuerKeys,
     propagation: Propagation,
     arm: arm::Memory,
+    visitors: devops::Visitors,
     imds_cache: imds::Cache,
     imds_limit: imds::Limit,
     git_backend: RwLock<Option<Arc<dyn GitBackend>>>,
@@ -79,6 +80,7 @@ impl World {
             issuer_keys: IssuerKeys::default(),
             propagation: Propagation::default(),
             arm: arm::Memory::default(),
+            visitors: devops::Visitors::default(),
             imds_cache: imds::Cache::default(),
             imds_limit: imds::Limit::default(),
             git_backend: RwLock::new(None),
@@ -222,6 +224,10 @@ impl World {
 
     pub(crate) fn arm(&self) -> &arm::Memory {
         &self.inner.arm
+    }
+
+    pub(crate) fn visitors(&self) -> &devops::Visitors {
+        &self.inner.visitors
     }
 
     pub(crate) fn imds_cache(&self) -> &imds::Cache {

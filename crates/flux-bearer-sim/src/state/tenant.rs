@@ -18,6 +18,9 @@ pub struct Tenant {
     /// Applications and managed identities that have a service principal in it.
     #[serde(default)]
     pub applications: Vec<Application>,
+    /// People.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<User>,
     /// Resources that it has no service principal of (AADSTS500011), for example the Azure DevOps application
     /// `499b84ac-1321-427f-aa17-267ca6975798` in a tenant that never used Azure DevOps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -34,6 +37,26 @@ impl Tenant {
     /// The application of this client id.
     pub fn application(&self, client_id: &str) -> Option<&Application> {
         self.applications.iter().find(|application| application.client_id.eq_ignore_ascii_case(client_id))
+    }
+}
+
+/// A person.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct User {
+    /// Object id: `oid` of the person's tokens.
+    pub object_id: String,
+    /// User principal name, for example `ada@contoso.example`.
+    pub user_principal_name: String,
+    /// Display name; none means the user principal name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+}
+
+impl User {
+    /// The name to show.
+    pub fn name(&self) -> &str {
+        self.display_name.as_deref().unwrap_or(&self.user_principal_name)
     }
 }
 

@@ -156,6 +156,34 @@ fn refuses_a_wrong_state_by_the_name_of_the_field() {
         ),
         (organization(""), "organizations[0].tenantId: there is no tenant"),
         (
+            format!("{}\n{}", app(""), organization(&format!("administrators: [{APP_OID}]"))),
+            "organizations[0].administrators: `22222222",
+        ),
+        (
+            format!("{}\n{}", app(""), organization(&format!("members: [{{objectId: {APP_OID}}}], basicLicences: 0"))),
+            "organizations[0].basicLicences: ",
+        ),
+        (
+            format!("{}\n{}", app(""), organization("projects: [{name: p, groups: {readers: [me]}}]")),
+            "organizations[0].projects[0].groups.readers[0]: ",
+        ),
+        (
+            format!("{}\n{}", app(""), organization("accessControl: [{namespace: Git, token: repoV2, objectId: me}]")),
+            "organizations[0].accessControl[0].objectId: ",
+        ),
+        (
+            format!(
+                "{}\n{}",
+                app(""),
+                organization(&format!("accessControl: [{{namespace: Git, token: '', objectId: {APP}}}]"))
+            ),
+            "organizations[0].accessControl[0].token: ",
+        ),
+        (
+            format!("tenants: [{{id: {TENANT}, users: [{{objectId: me, userPrincipalName: a@b}}]}}]"),
+            "tenants[0].users[0].objectId: ",
+        ),
+        (
             format!("{}\n{}", app(""), organization("projects: [{name: p, repositories: [{name: r, head: main}]}]")),
             "organizations[0].projects[0].repositories[0].head: `main` is no commit; write",
         ),

@@ -9,4 +9,5 @@ mod devops;
 mod entra;
 mod faults;
 mod imds;
+mod setup;
 mod support;
