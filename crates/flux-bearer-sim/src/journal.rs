@@ -30,6 +30,8 @@ pub enum Endpoint {
     Keys,
     /// Entra: `/{tenant}/oauth2/v2.0/token`.
     Token,
+    /// Entra: `/{tenant}/oauth2/v2.0/devicecode`.
+    DeviceCode,
     /// Instance metadata service.
     Imds,
     /// Azure Resource Manager.
@@ -58,6 +60,7 @@ impl Endpoint {
             _ if path.ends_with("/.well-known/openid-configuration") => Self::OpenIdConfiguration,
             _ if path.ends_with("/keys") => Self::Keys,
             _ if path.ends_with("/token") => Self::Token,
+            _ if path.ends_with("/devicecode") => Self::DeviceCode,
             _ => Self::Other,
         }
     }

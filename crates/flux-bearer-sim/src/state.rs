@@ -24,7 +24,7 @@ pub(crate) use self::organization::{derived_id, derived_uuid, holds};
 pub use self::subscription::{
     Lock, LockLevel, ManagedCluster, Provider, ResourceGroup, Role, RoleAssignment, Subscription, UserAssignedIdentity,
 };
-pub use self::tenant::{Application, Certificate, FederatedCredential, Kind, Secret, Tenant, User};
+pub use self::tenant::{Application, Certificate, DeviceCode, FederatedCredential, Kind, Secret, Tenant, User};
 use crate::faults::Fault;
 use crate::jwt::Jwks;
 

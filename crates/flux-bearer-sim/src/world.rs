@@ -10,7 +10,7 @@ use tower::{BoxError, ServiceExt, service_fn};
 use crate::arm;
 use crate::clock::Clock;
 use crate::devops;
-use crate::entra::{self, IssuerKeys, Propagation};
+use crate::entra::{self, IssuerKeys, Propagation, SignIns};
 use crate::faults::Faults;
 use crate::git::GitBackend;
 use crate::imds;
@@ -58,6 +58,7 @@ struct Inner {
     signing_key: SigningKey,
     issuer_keys: IssuerKeys,
     propagation: Propagation,
+    sign_ins: SignIns,
     arm: arm::Memory,
     visitors: devops::Visitors,
     imds_cache: imds::Cache,
@@ -79,6 +80,7 @@ impl World {
             signing_key: SigningKey::new()?,
             issuer_keys: IssuerKeys::default(),
             propagation: Propagation::default(),
+            sign_ins: SignIns::default(),
             arm: arm::Memory::default(),
             visitors: devops::Visitors::default(),
             imds_cache: imds::Cache::default(),
@@ -220,6 +222,10 @@ impl World {
 
     pub(crate) fn propagation(&self) -> &Propagation {
         &self.inner.propagation
+    }
+
+    pub(crate) fn sign_ins(&self) -> &SignIns {
+        &self.inner.sign_ins
     }
 
     pub(crate) fn arm(&self) -> &arm::Memory {

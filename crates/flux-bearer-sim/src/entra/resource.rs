@@ -56,6 +56,25 @@ impl Resource {
     }
 }
 
+/// Scopes of a person's sign-in that ask for no resource.
+const OPEN_ID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
+
+/// The scope by which a person's client asks for a resource: its name, and what it asks of it.
+pub(super) struct Delegated<'a> {
+    pub(super) name: &'a str,
+    pub(super) resource: Resource,
+}
+
+impl<'a> Delegated<'a> {
+    /// The first scope that asks for a resource, for example `https://management.azure.com/user_impersonation`.
+    pub(super) fn of_scopes(scopes: &'a str, tenant: &Tenant) -> Result<Self, Refusal> {
+        let mut asked = scopes.split_whitespace().filter(|scope| !OPEN_ID.contains(scope));
+        let scope = asked.next().ok_or_else(|| Refusal::bad_scope(scopes))?;
+        let (name, _) = scope.rsplit_once('/').ok_or_else(|| Refusal::bad_scope(scopes))?;
+        Ok(Self { name, resource: Resource::named(name, tenant)? })
+    }
+}
+
 fn is_absent(tenant: &Tenant, audience: &str) -> bool {
     tenant.absent_resources.iter().any(|absent| absent.trim_end_matches('/').eq_ignore_ascii_case(audience))
 }

@@ -87,6 +87,10 @@ impl Tenant {
         for (index, user) in self.users.iter().enumerate() {
             guid(&format!("{at}.users[{index}].objectId"), &user.object_id)?;
         }
+        if let Some(name) = self.device_code.as_ref().map(|code| &code.user).filter(|name| self.user(name).is_none()) {
+            let fault = format!("there is no user `{name}`");
+            return Err(wrong(format!("{at}.deviceCode.user"), fault, "write the userPrincipalName of one of `users`"));
+        }
         Ok(())
     }
 }

@@ -180,6 +180,10 @@ fn refuses_a_wrong_state_by_the_name_of_the_field() {
             "organizations[0].accessControl[0].token: ",
         ),
         (
+            format!("tenants: [{{id: {TENANT}, deviceCode: {{user: a@b}}}}]"),
+            "tenants[0].deviceCode.user: there is no user",
+        ),
+        (
             format!("tenants: [{{id: {TENANT}, users: [{{objectId: me, userPrincipalName: a@b}}]}}]"),
             "tenants[0].users[0].objectId: ",
         ),

@@ -9,5 +9,6 @@ mod devops;
 mod entra;
 mod faults;
 mod imds;
+mod person;
 mod setup;
 mod support;
