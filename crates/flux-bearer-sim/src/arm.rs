@@ -169,6 +169,8 @@ impl Exchange<'_> {
             What::Permissions(group) => Ok(self.permissions(subscription, group.as_deref())),
             What::RoleAssignments(group) => self.role_assignments(subscription, group.as_deref()),
             What::RoleAssignment(group, name) => rights::one_role_assignment(subscription, group.as_deref(), name),
+            What::RoleDefinitions => self.role_definitions(subscription),
+            What::RoleDefinition(id) => rights::role_definition(subscription, id),
             What::Registration(_) => Err(self.no_such_method()),
         }
     }

@@ -106,7 +106,7 @@ impl Exchange<'_> {
         verb: &str,
         operation: Operation,
     ) -> Result<(&'a UserAssignedIdentity, &'a Application), Refused> {
-        self.check_credential_version()?;
+        self.check_version(CREDENTIALS)?;
         let found = subscription.identity(&id.group, &id.name);
         let pair = found.and_then(|one| Some((one, tenant?.application(&one.client_id)?)));
         let resource_id = subscription.identity_id(&id.group, &id.name);

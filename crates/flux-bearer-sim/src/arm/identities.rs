@@ -5,22 +5,23 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::answer::{Refused, empty, ok, put};
-use super::target::{IDENTITIES, Id};
+use super::target::{CREDENTIALS, IDENTITIES, Id};
 use super::{Exchange, location, page, subscription_mut, subscription_of, tags};
 use crate::random;
 use crate::state::{Application, Kind, State, Subscription, Tenant, UserAssignedIdentity};
 
-/// Versions of the API that have identities.
-const VERSIONS: [&str; 8] = [
-    "2018-11-30",
-    "2022-01-31-preview",
-    "2023-01-31",
-    "2023-07-31-preview",
-    "2024-11-30",
-    "2025-01-31-preview",
-    "2026-04-30",
-    "2026-05-31",
-];
+/// Stable versions of the API, of which the first has no federated credentials.
+const STABLE: [&str; 5] = ["2018-11-30", "2023-01-31", "2024-11-30", "2026-04-30", "2026-05-31"];
+/// Previews have come between them; which ones is not known for certain, so every date is taken for one from here on.
+const FIRST_PREVIEW: &str = "2022-01-31-preview";
+
+/// Whether this is a version in which identities, or their federated credentials, exist.
+fn is_version(version: &str, has_credentials: bool) -> bool {
+    let [oldest, .., newest] = STABLE;
+    let is_stable = STABLE.contains(&version) && !(has_credentials && version == oldest);
+    let is_preview = version.len() == FIRST_PREVIEW.len() && version.ends_with("-preview");
+    is_stable || (is_preview && version >= FIRST_PREVIEW && version < newest)
+}
 
 fn render(tenant: Option<&Tenant>, subscription: &Subscription, identity: &UserAssignedIdentity) -> Value {
     let UserAssignedIdentity { resource_group, name, location, tags, client_id } = identity;
@@ -49,24 +50,19 @@ pub(super) fn forget_application(state: &mut State, client_id: &str) {
 }
 
 impl Exchange<'_> {
-    /// Refuses a version in which a resource type does not exist; the first ones that have it come first.
-    pub(super) fn check_version(&self, resource_type: &str, versions: &[&str]) -> Result<(), Refused> {
+    /// Refuses a version in which a resource type of the provider does not exist.
+    pub(super) fn check_version(&self, resource_type: &str) -> Result<(), Refused> {
         let version = self.call.query("api-version").unwrap_or_default();
-        if versions.iter().any(|known| known.eq_ignore_ascii_case(version)) {
+        if is_version(version, resource_type == CREDENTIALS) {
             return Ok(());
         }
         let name = resource_type.split_once('/').map_or(resource_type, |(_, name)| name);
         let message = format!(
             "No registered resource provider found for location '' and API version '{version}' for type '{name}'. The \
              supported api-versions are '{}'.",
-            versions.join(", ")
+            STABLE.join(", ")
         );
         Err(Refused::bad_request("NoRegisteredProviderFound", message))
-    }
-
-    /// Versions in which federated credentials exist.
-    pub(super) fn check_credential_version(&self) -> Result<(), Refused> {
-        self.check_version(super::target::CREDENTIALS, VERSIONS.get(1..).unwrap_or_default())
     }
 
     pub(super) fn identities(
@@ -75,7 +71,7 @@ impl Exchange<'_> {
         subscription: &Subscription,
         group: Option<&str>,
     ) -> Result<Response<Body>, Refused> {
-        self.check_version(IDENTITIES, &VERSIONS)?;
+        self.check_version(IDENTITIES)?;
         let within =
             |one: &&UserAssignedIdentity| group.is_none_or(|group| one.resource_group.eq_ignore_ascii_case(group));
         let chosen = subscription.identities.iter().filter(within);
@@ -89,7 +85,7 @@ impl Exchange<'_> {
         subscription: &Subscription,
         id: &Id,
     ) -> Result<Response<Body>, Refused> {
-        self.check_version(IDENTITIES, &VERSIONS)?;
+        self.check_version(IDENTITIES)?;
         let found = subscription.identity(&id.group, &id.name);
         found.map(|one| ok(&render(tenant, subscription, one))).ok_or_else(|| missing(IDENTITIES, id))
     }
@@ -100,7 +96,7 @@ impl Exchange<'_> {
         subscription: &str,
         id: &Id,
     ) -> Result<Response<Body>, Refused> {
-        self.check_version(IDENTITIES, &VERSIONS)?;
+        self.check_version(IDENTITIES)?;
         let body = self.call.json()?;
         let (location, tags) = (location(&body)?, tags(&body)?);
         let within = subscription_mut(state, subscription)?;
@@ -146,7 +142,7 @@ impl Exchange<'_> {
         subscription: &str,
         id: &Id,
     ) -> Result<Response<Body>, Refused> {
-        self.check_version(IDENTITIES, &VERSIONS)?;
+        self.check_version(IDENTITIES)?;
         let tags = tags(&self.call.json()?)?;
         let within = subscription_mut(state, subscription)?;
         let known = within.identities.iter_mut().find(|one| one.is(&id.group, &id.name));
@@ -161,7 +157,7 @@ impl Exchange<'_> {
         subscription: &str,
         id: &Id,
     ) -> Result<Response<Body>, Refused> {
-        self.check_version(IDENTITIES, &VERSIONS)?;
+        self.check_version(IDENTITIES)?;
         let within = subscription_mut(state, subscription)?;
         let at = within.identities.iter().position(|one| one.is(&id.group, &id.name));
         let Some(at) = at else { return Ok(empty(StatusCode::NO_CONTENT)) };
@@ -195,4 +191,24 @@ fn elsewhere(id: &Id, known: &UserAssignedIdentity, location: &str) -> Refused {
         id.name, known.location, id.group
     );
     Refused::conflict("InvalidResourceLocation", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_stable_versions_and_takes_any_preview_since_the_first() {
+        for (version, identities, credentials) in [
+            ("2018-11-30", true, false),
+            ("2024-11-30", true, true),
+            ("2024-11-29", false, false),
+            ("2021-09-30-preview", false, false),
+            ("2022-01-31-preview", true, true),
+            ("2025-05-31-preview", true, true),
+            ("2027-01-01-preview", false, false),
+        ] {
+            assert_eq!((is_version(version, false), is_version(version, true)), (identities, credentials), "{version}");
+        }
+    }
 }

@@ -12,13 +12,16 @@ use crate::state::{Role, RoleAssignment, Subscription, derived_id};
 struct Definition {
     /// GUID, the same in every tenant.
     id: &'static str,
+    name: &'static str,
     actions: &'static [&'static str],
     not_actions: &'static [&'static str],
 }
 
-const OWNER: Definition = Definition { id: "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", actions: &["*"], not_actions: &[] };
+const OWNER: Definition =
+    Definition { id: "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", name: "Owner", actions: &["*"], not_actions: &[] };
 const CONTRIBUTOR: Definition = Definition {
     id: "b24988ac-6180-42a0-ab88-20f7382dd24c",
+    name: "Contributor",
     actions: &["*"],
     not_actions: &[
         "Microsoft.Authorization/*/Delete",
@@ -30,9 +33,10 @@ const CONTRIBUTOR: Definition = Definition {
     ],
 };
 const READER: Definition =
-    Definition { id: "acdd72a7-3385-48ef-bd42-f606fba81ae7", actions: &["*/read"], not_actions: &[] };
+    Definition { id: "acdd72a7-3385-48ef-bd42-f606fba81ae7", name: "Reader", actions: &["*/read"], not_actions: &[] };
 const MANAGED_IDENTITY_CONTRIBUTOR: Definition = Definition {
     id: "e40ec5ca-96e0-45a2-b4ff-59039f2c2b59",
+    name: "Managed Identity Contributor",
     actions: &[
         "Microsoft.ManagedIdentity/userAssignedIdentities/read",
         "Microsoft.ManagedIdentity/userAssignedIdentities/write",
@@ -50,9 +54,14 @@ const MANAGED_IDENTITY_CONTRIBUTOR: Definition = Definition {
 };
 const USER_ACCESS_ADMINISTRATOR: Definition = Definition {
     id: "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
+    name: "User Access Administrator",
     actions: &["*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"],
     not_actions: &[],
 };
+
+/// Every built-in role that is simulated.
+const DEFINITIONS: [&Definition; 5] =
+    [&OWNER, &CONTRIBUTOR, &READER, &MANAGED_IDENTITY_CONTRIBUTOR, &USER_ACCESS_ADMINISTRATOR];
 
 impl Definition {
     const fn of(role: Role) -> &'static Self {
@@ -63,6 +72,30 @@ impl Definition {
             Role::ManagedIdentityContributor => &MANAGED_IDENTITY_CONTRIBUTOR,
             Role::UserAccessAdministrator => &USER_ACCESS_ADMINISTRATOR,
         }
+    }
+
+    fn permission(&self) -> Value {
+        let (actions, not_actions) = (self.actions, self.not_actions);
+        json!({"actions": actions, "notActions": not_actions, "dataActions": [], "notDataActions": []})
+    }
+
+    fn render(&self, subscription: &Subscription) -> Value {
+        json!({
+            "id": self.resource_id(subscription),
+            "type": "Microsoft.Authorization/roleDefinitions",
+            "name": self.id,
+            "properties": {
+                "roleName": self.name,
+                "type": "BuiltInRole",
+                "description": "",
+                "assignableScopes": ["/"],
+                "permissions": [self.permission()],
+            },
+        })
+    }
+
+    fn resource_id(&self, subscription: &Subscription) -> String {
+        format!("/subscriptions/{}/providers/Microsoft.Authorization/roleDefinitions/{}", subscription.id, self.id)
     }
 
     fn allows(&self, action: &str) -> bool {
@@ -109,11 +142,16 @@ impl Exchange<'_> {
     /// someone without any role gets an empty list could not be confirmed.
     pub(super) fn permissions(&self, subscription: &Subscription, group: Option<&str>) -> Response<Body> {
         let roles = of_principal(subscription, &self.caller.object_id).filter(|one| holds(one, group));
-        let permissions = roles.map(|one| Definition::of(one.role)).map(|role| {
-            let (actions, not_actions) = (role.actions, role.not_actions);
-            json!({"actions": actions, "notActions": not_actions, "dataActions": [], "notDataActions": []})
-        });
+        let permissions = roles.map(|one| Definition::of(one.role).permission());
         ok(&json!({"value": permissions.collect::<Vec<Value>>()}))
+    }
+
+    /// `GET {scope}/providers/Microsoft.Authorization/roleDefinitions`: the built-in roles; `$filter` by `roleName`.
+    pub(super) fn role_definitions(&self, subscription: &Subscription) -> Result<Response<Body>, Refused> {
+        let filter = self.call.query("$filter").unwrap_or_default();
+        let name = filter.split_once('\'').and_then(|(_, rest)| Some(rest.split_once('\'')?.0));
+        let chosen = DEFINITIONS.iter().filter(|one| name.is_none_or(|name| one.name.eq_ignore_ascii_case(name)));
+        page(self.call, subscription, chosen.map(|one| one.render(subscription)).collect())
     }
 
     /// `GET {scope}/providers/Microsoft.Authorization/roleAssignments`: those that hold at the scope or below it. Of
@@ -150,6 +188,16 @@ pub(super) fn one_role_assignment(
     found.map(|one| ok(&role_assignment(subscription, one))).ok_or_else(missing)
 }
 
+/// One role, by its GUID.
+pub(super) fn role_definition(subscription: &Subscription, id: &str) -> Result<Response<Body>, Refused> {
+    let found = DEFINITIONS.iter().find(|one| one.id.eq_ignore_ascii_case(id));
+    let missing = || {
+        let message = format!("The specified role definition with ID '{id}' does not exist.");
+        Refused::not_found("RoleDefinitionDoesNotExist", message)
+    };
+    found.map(|one| ok(&one.render(subscription))).ok_or_else(missing)
+}
+
 /// The GUID that an assignment is named by.
 fn role_assignment_name(assignment: &RoleAssignment) -> String {
     let scope = assignment.resource_group.as_deref().unwrap_or_default();
@@ -163,14 +211,14 @@ fn role_assignment(subscription: &Subscription, assignment: &RoleAssignment) -> 
         Some(group) => format!("{root}/resourceGroups/{group}"),
     };
     let name = role_assignment_name(assignment);
-    let role = Definition::of(assignment.role).id;
+    let role = Definition::of(assignment.role);
     json!({
         "id": format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{name}"),
         "name": name,
         "type": "Microsoft.Authorization/roleAssignments",
         "properties": {
             "principalId": assignment.object_id,
-            "roleDefinitionId": format!("{root}/providers/Microsoft.Authorization/roleDefinitions/{role}"),
+            "roleDefinitionId": role.resource_id(subscription),
             "scope": scope,
         },
     })

@@ -42,6 +42,8 @@ pub(super) enum What {
     Permissions(Option<String>),
     RoleAssignments(Option<String>),
     RoleAssignment(Option<String>, String),
+    RoleDefinitions,
+    RoleDefinition(String),
 }
 
 /// Resource group and name.
@@ -110,6 +112,10 @@ impl What {
             [.., "providers", "microsoft.authorization", "roleassignments", _] => {
                 Some(Self::RoleAssignment(group.cloned(), names.last()?.clone()))
             }
+            [.., "providers", "microsoft.authorization", "roledefinitions"] => Some(Self::RoleDefinitions),
+            [.., "providers", "microsoft.authorization", "roledefinitions", _] => {
+                Some(Self::RoleDefinition(names.last()?.clone()))
+            }
             ["providers", "microsoft.managedidentity", "userassignedidentities", rest @ ..] => match rest {
                 [] => Some(Self::Identities(group.cloned())),
                 [_] => Some(Self::Identity(resource(3)?)),
@@ -126,9 +132,13 @@ impl What {
     /// The type of the resource, as rights and policies name it; none for what needs no right beyond being known.
     pub(super) fn resource_type(&self) -> Option<&'static str> {
         match self {
-            Self::Subscription | Self::Operation | Self::Provider(_) | Self::Permissions(_) | Self::Registration(_) => {
-                None
-            }
+            Self::Subscription
+            | Self::Operation
+            | Self::Provider(_)
+            | Self::Permissions(_)
+            | Self::RoleDefinitions
+            | Self::RoleDefinition(_)
+            | Self::Registration(_) => None,
             Self::Groups | Self::Group(_) => Some(GROUPS),
             Self::Identities(_) | Self::Identity(_) => Some(IDENTITIES),
             Self::Credentials(_) | Self::Credential(..) => Some(CREDENTIALS),
@@ -147,7 +157,13 @@ impl What {
             | Self::Permissions(group)
             | Self::RoleAssignments(group)
             | Self::RoleAssignment(group, _) => group.as_deref(),
-            Self::Subscription | Self::Groups | Self::Operation | Self::Provider(_) | Self::Registration(_) => None,
+            Self::Subscription
+            | Self::Groups
+            | Self::Operation
+            | Self::Provider(_)
+            | Self::Registration(_)
+            | Self::RoleDefinitions
+            | Self::RoleDefinition(_) => None,
         }
     }
 

@@ -299,6 +299,14 @@ async fn tells_the_caller_its_rights() {
     assert_eq!(none.json()["value"], json!([]));
     let by_name = format!("/{assignments}/{}?api-version=2022-04-01", one["name"].as_str().unwrap());
     assert_eq!(owner.get(&by_name).await.json(), *one);
+    let definitions = "/providers/Microsoft.Authorization/roleDefinitions";
+    let named =
+        owner.get(&format!("{definitions}?api-version=2022-04-01&$filter=roleName%20eq%20'reader'")).await.json();
+    assert_eq!(named["value"][0]["id"], one["properties"]["roleDefinitionId"]);
+    let id = named["value"][0]["name"].as_str().unwrap();
+    let found = owner.get(&format!("{definitions}/{id}?api-version=2022-04-01")).await.json();
+    assert_eq!((&found, &found["properties"]["roleName"]), (&named["value"][0], &json!("Reader")));
+    assert_eq!(owner.get(&format!("{definitions}/x?api-version=2022-04-01")).await.status, 404);
     let missing = owner.get(&format!("/{assignments}/x?api-version=2022-04-01")).await;
     assert_eq!(code(&missing), (404, "RoleAssignmentNotFound".to_owned()));
 }
