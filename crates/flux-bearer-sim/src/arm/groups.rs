@@ -87,14 +87,14 @@ impl Exchange<'_> {
             return Err(missing(name));
         }
         let is_in = |group: &str| group.eq_ignore_ascii_case(name);
-        let (gone, kept) =
+        let (gone, kept): (Vec<_>, _) =
             std::mem::take(&mut within.identities).into_iter().partition(|one| is_in(&one.resource_group));
         within.identities = kept;
         within.resource_groups.retain(|group| !is_in(&group.name));
         within.managed_clusters.retain(|cluster| !is_in(&cluster.resource_group));
         within.role_assignments.retain(|one| !one.resource_group.as_deref().is_some_and(is_in));
         within.locks.retain(|lock| !lock.resource_group.as_deref().is_some_and(is_in));
-        for identity in Vec::from_iter::<Vec<_>>(gone) {
+        for identity in gone {
             identities::forget_application(state, &identity.client_id);
         }
         let mut response = empty(StatusCode::ACCEPTED);
