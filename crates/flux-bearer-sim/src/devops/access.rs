@@ -4,6 +4,8 @@
 //! neither allows nor denies is inherited from the token above. Groups and the short lists of the state (`readers`,
 //! `contributors`, `administrators`) count as entries like those that were written.
 
+use std::cell::LazyCell;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::groups::Group;
@@ -53,6 +55,10 @@ impl Masks {
         Self { allow: self.allow | other.allow, deny: self.deny | other.deny }
     }
 
+    fn allows(self, bits: u32) -> bool {
+        self.allow & bits == bits
+    }
+
     /// These, where they say something, else what is inherited.
     fn over(self, inherited: Self) -> Self {
         let allow = self.allow & !self.deny;
@@ -68,7 +74,34 @@ pub(super) struct Level<'a> {
     pub(super) token: String,
     project: Option<&'a Project>,
     repository: Option<&'a Repository>,
-    is_root: bool,
+}
+
+impl Level<'_> {
+    /// The token above all others.
+    fn root(namespace: Namespace) -> Self {
+        Self { namespace, token: namespace.root().to_owned(), project: None, repository: None }
+    }
+
+    fn is_root(&self) -> bool {
+        self.token == self.namespace.root()
+    }
+}
+
+/// Whoever an entry can be of.
+#[derive(Clone, Copy)]
+enum Holder<'a> {
+    /// An object id.
+    Identity(&'a str),
+    Group(Group<'a>),
+}
+
+impl Holder<'_> {
+    fn id(self) -> String {
+        match self {
+            Self::Identity(object_id) => object_id.to_owned(),
+            Self::Group(group) => group.id(),
+        }
+    }
 }
 
 /// The rights in an organisation at a time.
@@ -92,21 +125,25 @@ impl<'a> Access<'a> {
     }
 
     /// Whether the identity may see the project.
-    pub(super) fn sees(self, object_id: &str, project: &Project) -> bool {
+    pub(super) fn sees(self, object_id: &str, project: &'a Project) -> bool {
         let token = project_token(&self.organization.project_id(project));
-        self.allows(object_id, Namespace::Project, &token, project::READ)
+        let own = Level { namespace: Namespace::Project, token, project: Some(project), repository: None };
+        let levels = [own, Level::root(Namespace::Project)];
+        self.granted(&self.holders(object_id), &levels).allows(project::READ)
     }
 
     /// Whether the identity has all of these bits at this repository.
-    pub(super) fn may(self, object_id: &str, project: &Project, repository: &Repository, bits: u32) -> bool {
-        let (project_id, id) =
-            (self.organization.project_id(project), self.organization.repository_id(project, repository));
-        self.allows(object_id, Namespace::Git, &format!("repoV2/{project_id}/{id}"), bits)
+    pub(super) fn may(self, object_id: &str, project: &'a Project, repository: &'a Repository, bits: u32) -> bool {
+        let above = format!("repoV2/{}", self.organization.project_id(project));
+        let token = format!("{above}/{}", self.organization.repository_id(project, repository));
+        let level = |token, repository| Level { namespace: Namespace::Git, token, project: Some(project), repository };
+        let levels = [level(token, Some(repository)), level(above, None), Level::root(Namespace::Git)];
+        self.granted(&self.holders(object_id), &levels).allows(bits)
     }
 
     /// Whether the identity has all of these bits at this token.
     pub(super) fn allows(self, object_id: &str, namespace: Namespace, token: &str, bits: u32) -> bool {
-        self.effective(object_id, namespace, token).allow & bits == bits
+        self.granted(&self.holders(object_id), &self.levels(namespace, token)).allows(bits)
     }
 
     /// Whether the identity is a Project Collection Administrator.
@@ -126,51 +163,58 @@ impl<'a> Access<'a> {
 
     /// What follows for an identity or group at this token, inherited rights included.
     pub(super) fn effective(self, id: &str, namespace: Namespace, token: &str) -> Masks {
-        self.combined(id, &self.levels(namespace, token))
+        self.granted(&self.holders_named(id), &self.levels(namespace, token))
     }
 
     /// What an identity or group inherits at this token.
     pub(super) fn inherited(self, id: &str, namespace: Namespace, token: &str) -> Masks {
-        self.combined(id, self.levels(namespace, token).get(1..).unwrap_or_default())
+        self.granted(&self.holders_named(id), self.levels(namespace, token).get(1..).unwrap_or_default())
     }
 
-    fn combined(self, id: &str, levels: &[Level<'a>]) -> Masks {
-        let ids = self.with_groups(id);
+    fn granted(self, holders: &[Holder<'_>], levels: &[Level<'a>]) -> Masks {
         levels.iter().rev().fold(Masks::default(), |inherited, level| {
-            let own = ids.iter().map(|id| self.own(level, id));
+            let own = holders.iter().map(|holder| self.own_of(level, *holder));
             own.fold(Masks::default(), Masks::with).over(inherited)
         })
     }
 
     /// The identity and the groups that it is in.
-    fn with_groups(self, object_id: &str) -> Vec<String> {
+    fn holders<'b>(self, object_id: &'b str) -> Vec<Holder<'b>>
+    where
+        'a: 'b,
+    {
         let is_member = self.organization.member(object_id).is_some();
         let groups = Group::all(self.organization)
             .filter(|group| holds(group.members(), object_id) || (is_member && matches!(group, Group::ValidUsers(_))));
-        std::iter::once(object_id.to_owned()).chain(groups.map(Group::id)).collect()
+        std::iter::once(Holder::Identity(object_id)).chain(groups.map(Holder::Group)).collect()
+    }
+
+    /// The same of an object id, or the group of a GUID alone.
+    fn holders_named<'b>(self, id: &'b str) -> Vec<Holder<'b>>
+    where
+        'a: 'b,
+    {
+        match Group::by_id(self.organization, id) {
+            Some(group) => vec![Holder::Group(group)],
+            None => self.holders(id),
+        }
     }
 
     /// The token and those above it, most specific first.
     pub(super) fn levels(self, namespace: Namespace, token: &str) -> Vec<Level<'a>> {
         let token = token.trim_end_matches('/');
-        let level = |token: &str, is_root| {
+        let level = |token: &str| {
             let (project, repository) = self.place(namespace, token);
-            Level { namespace, token: token.to_owned(), project, repository, is_root }
+            Level { namespace, token: token.to_owned(), project, repository }
         };
-        match namespace {
-            Namespace::Collection => vec![level(token, true)],
-            Namespace::Project => {
-                let above = (!token.eq_ignore_ascii_case("$PROJECT")).then(|| level(token, false));
-                above.into_iter().chain([level("$PROJECT", true)]).collect()
-            }
-            Namespace::Git => {
-                let ends = token.match_indices('/').map(|(at, _)| at).chain([token.len()]);
-                let mut levels: Vec<_> =
-                    ends.filter_map(|end| token.get(..end)).map(|token| level(token, !token.contains('/'))).collect();
-                levels.reverse();
-                levels
-            }
-        }
+        let root = Level::root(namespace);
+        let tokens = match namespace {
+            Namespace::Git => token.match_indices('/').map(|(at, _)| at).chain([token.len()]).collect(),
+            Namespace::Project | Namespace::Collection => vec![token.len()],
+        };
+        let tokens = tokens.into_iter().rev().filter_map(|end| token.get(..end));
+        let own: Vec<_> = tokens.filter(|token| !token.eq_ignore_ascii_case(&root.token)).map(level).collect();
+        own.into_iter().chain([root]).collect()
     }
 
     /// The project and repository that a token stands for.
@@ -209,9 +253,16 @@ impl<'a> Access<'a> {
 
     /// What the entries of one identity or group at one token say.
     pub(super) fn own(self, level: &Level<'a>, id: &str) -> Masks {
-        let written = self.written(level).filter(|entry| entry.object_id.eq_ignore_ascii_case(id));
+        let group = Group::by_id(self.organization, id).map(Holder::Group);
+        self.own_of(level, group.unwrap_or(Holder::Identity(id)))
+    }
+
+    fn own_of(self, level: &Level<'a>, holder: Holder<'_>) -> Masks {
+        // The GUID of a group takes a digest, and most organisations have no written entry to compare it with.
+        let id = LazyCell::new(|| holder.id());
+        let written = self.written(level).filter(|entry| entry.object_id.eq_ignore_ascii_case(&id));
         let written = written.map(|entry| Masks { allow: entry.allow, deny: entry.deny });
-        written.fold(self.implied(level, id), Masks::with)
+        written.fold(Masks::allowing(implied(level, holder)), Masks::with)
     }
 
     /// The written entries at a token that are old enough to be seen.
@@ -220,33 +271,6 @@ impl<'a> Access<'a> {
         let at =
             self.organization.access_control.iter().filter(move |entry| entry.is(namespace, &token, &entry.object_id));
         at.filter(move |entry| entry.since.is_none_or(|since| since <= until))
-    }
-
-    /// What the short lists and the groups of the organisation amount to.
-    fn implied(self, level: &Level<'a>, id: &str) -> Masks {
-        let group = Group::by_id(self.organization, id);
-        let Level { namespace, project, repository, is_root, .. } = level;
-        let bits = match (namespace, group, project, repository) {
-            (_, Some(Group::CollectionAdministrators(_)), ..) if *is_root => match namespace {
-                Namespace::Git => git::ALL,
-                Namespace::Project => project::ALL,
-                Namespace::Collection => collection::ALL,
-            },
-            (Namespace::Collection, Some(Group::ValidUsers(_)), ..) if *is_root => collection::READ,
-            (Namespace::Git, Some(group), Some(project), None) if group.is_of(project) => match group {
-                Group::ProjectAdministrators(..) => git::ALL,
-                Group::Contributors(..) => git::CONTRIBUTORS,
-                _ => git::READ,
-            },
-            (Namespace::Project, Some(group), Some(project), _) if group.is_of(project) => match group {
-                Group::ProjectAdministrators(..) => project::ALL,
-                _ => project::READ,
-            },
-            (Namespace::Project, None, Some(project), _) if holds(&project.readers, id) => project::READ,
-            (Namespace::Git, None, _, Some(repository)) => listed(repository, id),
-            _ => 0,
-        };
-        Masks::allowing(bits)
     }
 
     /// Everyone who has an entry at this token, with what it says.
@@ -270,7 +294,7 @@ impl<'a> Access<'a> {
         entries
     }
 
-    /// The tokens below this one that have entries.
+    /// This token and those below it; below none are all.
     pub(super) fn below(self, namespace: Namespace, token: &str) -> Vec<Level<'a>> {
         let organization = self.organization;
         let known = organization.projects.iter().flat_map(|project| {
@@ -279,14 +303,17 @@ impl<'a> Access<'a> {
             let repositories =
                 repositories.map(|one| format!("repoV2/{id}/{}", organization.repository_id(project, one)));
             match namespace {
-                Namespace::Git => std::iter::once(format!("repoV2/{id}")).chain(repositories).collect(),
+                Namespace::Git => [format!("repoV2/{id}")].into_iter().chain(repositories).collect(),
                 Namespace::Project => vec![project_token(&id)],
                 Namespace::Collection => Vec::new(),
             }
         });
         let written = organization.access_control.iter().filter(|entry| entry.namespace == namespace);
         let mut tokens: Vec<String> = Vec::new();
-        for token in known.chain(written.map(|entry| entry.token.trim_end_matches('/').to_owned())) {
+        let root = [namespace.root().to_owned()];
+        for token in
+            root.into_iter().chain(known).chain(written.map(|entry| entry.token.trim_end_matches('/').to_owned()))
+        {
             if !tokens.iter().any(|other| other.eq_ignore_ascii_case(&token)) {
                 tokens.push(token);
             }
@@ -295,10 +322,37 @@ impl<'a> Access<'a> {
         let above = token.trim_end_matches('/').to_lowercase();
         let is_below = |one: &String| {
             let one = one.to_lowercase();
-            one.strip_prefix(&above).is_some_and(|rest| rest.is_empty() || rest.starts_with(separators))
+            let rest = one.strip_prefix(&above);
+            rest.is_some_and(|rest| above.is_empty() || rest.is_empty() || rest.starts_with(separators))
         };
         let chosen = tokens.iter().filter(|one| is_below(one));
         chosen.filter_map(|token| self.levels(namespace, token).into_iter().next()).collect()
+    }
+}
+
+/// What the short lists and the groups of the organisation amount to.
+fn implied(level: &Level<'_>, holder: Holder<'_>) -> u32 {
+    match (level.namespace, holder, level.project, level.repository) {
+        (namespace, Holder::Group(Group::CollectionAdministrators(_)), None, None) if level.is_root() => {
+            match namespace {
+                Namespace::Git => git::ALL,
+                Namespace::Project => project::ALL,
+                Namespace::Collection => collection::ALL,
+            }
+        }
+        (Namespace::Collection, Holder::Group(Group::ValidUsers(_)), ..) if level.is_root() => collection::READ,
+        (Namespace::Git, Holder::Group(group), Some(project), None) if group.is_of(project) => match group {
+            Group::ProjectAdministrators(..) => git::ALL,
+            Group::Contributors(..) => git::CONTRIBUTORS,
+            _ => git::READ,
+        },
+        (Namespace::Project, Holder::Group(group), Some(project), _) if group.is_of(project) => match group {
+            Group::ProjectAdministrators(..) => project::ALL,
+            _ => project::READ,
+        },
+        (Namespace::Project, Holder::Identity(id), Some(project), _) if holds(&project.readers, id) => project::READ,
+        (Namespace::Git, Holder::Identity(id), _, Some(repository)) => listed(repository, id),
+        _ => 0,
     }
 }
 
@@ -322,6 +376,15 @@ impl Namespace {
     /// The namespace of this GUID.
     pub(super) fn of_id(id: &str) -> Option<Self> {
         [Self::Git, Self::Project, Self::Collection].into_iter().find(|one| one.id().eq_ignore_ascii_case(id))
+    }
+
+    /// The token above all others.
+    fn root(self) -> &'static str {
+        match self {
+            Self::Git => "repoV2",
+            Self::Project => "$PROJECT",
+            Self::Collection => "NAMESPACE:",
+        }
     }
 
     /// Its GUID.

@@ -253,6 +253,9 @@ async fn a_denial_wins_and_the_nearer_token_decides() {
     let tokens: Vec<_> =
         lists["value"].as_array().unwrap().iter().map(|list| list["token"].as_str().unwrap()).collect();
     assert_eq!(tokens[..2], [project, &repository], "{tokens:?}");
+    let all = admin.get(&format!("dev/_apis/accesscontrollists/{GIT}")).await.json();
+    let tokens: Vec<_> = all["value"].as_array().unwrap().iter().map(|list| list["token"].as_str().unwrap()).collect();
+    assert_eq!(tokens[..3], ["repoV2", project, &repository], "{tokens:?}");
     admin.edit(|organization| organization.members.last_mut().unwrap().licence = Licence::Stakeholder);
     assert_eq!(admin.git().await.0, 404, "a stakeholder opens no repository");
 }
