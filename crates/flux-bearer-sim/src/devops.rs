@@ -1,28 +1,41 @@
 //! Azure DevOps: who a token is, what it opens, and how everything else is refused.
 //!
 //! Order of the checks: organisation, token, membership, Conditional Access, rate limit, then the rights that the
-//! request needs. The REST part is what a set-up reads: connection data, projects, repositories, resource locations.
+//! request needs. The REST part is what a set-up asks for: connection data, projects, repositories, entitlements, graph,
+//! identities, access control, resource locations.
 
+mod access;
 mod answer;
+mod call;
 mod caller;
+mod entitlements;
 mod git;
+mod graph;
+mod groups;
+mod locations;
+mod principals;
+mod projects;
 mod rest;
+mod security;
 mod target;
+mod visitors;
 
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response};
 
-use self::answer::Answers;
+use self::access::Access;
+use self::answer::{Answers, bad_state};
 use self::caller::{Caller, Identity};
-use self::target::{Target, What};
+use self::target::{Host, Target, What};
+pub(crate) use self::visitors::Visitors;
 use crate::journal::{TokenVerdict, Visit};
 use crate::service::host;
-use crate::state::{NotMemberAnswer, Organization, State, holds, is_zero};
+use crate::state::{NotMemberAnswer, Organization, State, StateError, holds, is_zero};
 use crate::world::World;
 
 /// Whether requests for this host are Azure DevOps'.
 pub(crate) fn is_host(host: &str) -> bool {
-    let known = ["dev.azure.com", "vssps.dev.azure.com", "app.vssps.visualstudio.com"];
+    let known = ["dev.azure.com", "vssps.dev.azure.com", "vsaex.dev.azure.com", "app.vssps.visualstudio.com"];
     known.contains(&host) || target::legacy_organization(host).is_some()
 }
 
@@ -33,6 +46,8 @@ struct Exchange<'a> {
     organization: &'a Organization,
     answers: Answers<'a>,
 }
+
+type Served = Result<Response<Body>, Denied>;
 
 /// A refusal, and what it says of the token.
 struct Denied {
@@ -51,10 +66,24 @@ impl Denied {
     }
 }
 
+impl From<StateError> for Denied {
+    /// What a request brings that no state may hold.
+    fn from(error: StateError) -> Self {
+        Self::new(TokenVerdict::Valid, bad_state(&error))
+    }
+}
+
+/// The organisation of this name, which is known to be there.
+fn organization_mut<'a>(state: &'a mut State, name: &str) -> Result<&'a mut Organization, Denied> {
+    let found = state.organizations.iter_mut().find(|organization| organization.name.eq_ignore_ascii_case(name));
+    found.ok_or_else(|| Denied::new(TokenVerdict::Valid, answer::no_such_page()))
+}
+
 /// Answers a request for a host of Azure DevOps.
 pub(crate) async fn serve(world: &World, request: Request<Body>, visit: &Visit) -> Response<Body> {
     let state = world.snapshot();
-    let Some(target) = Target::of(&host(&request), request.uri().path()) else { return answer::no_such_page() };
+    let host = host(&request);
+    let Some(target) = Target::of(&host, request.uri().path()) else { return answer::no_such_page() };
     let Some(organization) = state.organization(&target.organization) else { return answer::no_such_page() };
     let caller = Caller::of(world, organization, request.headers());
     if let Caller::Known(identity) = &caller {
@@ -62,7 +91,7 @@ pub(crate) async fn serve(world: &World, request: Request<Body>, visit: &Visit) 
     }
     let answers = Answers::to(&request, organization, target.is_git());
     let exchange = Exchange { world, state: &state, organization, answers };
-    let (verdict, mut response) = match exchange.serve(caller, target.what, request).await {
+    let (verdict, mut response) = match exchange.serve(caller, Host::of(&host), target.what, request).await {
         Ok(response) => (TokenVerdict::Valid, response),
         Err(Denied { verdict, response }) => (verdict, *response),
     };
@@ -71,16 +100,29 @@ pub(crate) async fn serve(world: &World, request: Request<Body>, visit: &Visit) 
     response
 }
 
-impl Exchange<'_> {
-    async fn serve(&self, caller: Caller, what: What, request: Request<Body>) -> Result<Response<Body>, Denied> {
+impl<'a> Exchange<'a> {
+    async fn serve(&self, caller: Caller, host: Host, what: What, request: Request<Body>) -> Served {
         let identity = self.admit(caller, &what, request.method())?;
+        self.world.visitors().note(&self.organization.name, &identity.object_id);
         match what {
             What::Git { project, repository, path } => {
                 self.git(&identity, project.as_deref(), &repository, &path, request).await
             }
-            What::Rest { project, path } => self.rest(&identity, project.as_deref(), &path, &request),
+            What::Rest { project, path } => self.rest(&identity, host, project.as_deref(), &path, request).await,
+            // The page of an organisation tells a HEAD all it wants to know.
+            What::Page if request.method() == Method::HEAD => Ok(Response::new(Body::empty())),
             What::Page => Ok(answer::no_such_page()),
         }
+    }
+
+    /// The rights that are in force.
+    fn access(&self) -> Access<'a> {
+        Access::new(self.organization, self.world.clock().now())
+    }
+
+    /// Changes the state. The change is given the name of the organisation.
+    fn change<T>(&self, change: impl FnOnce(&mut State, &str) -> Result<T, Denied>) -> Result<T, Denied> {
+        self.world.try_edit(|state| change(state, &self.organization.name))
     }
 
     /// The identity, when its token is good, the organisation knows it, and nothing keeps it out.

@@ -1,4 +1,4 @@
-//! Entra ID: instance discovery, OIDC discovery, its public keys and the token endpoint.
+//! Entra ID: instance discovery, OIDC discovery, its public keys, the token endpoint and device codes.
 //!
 //! Answers, headers and the order of checks follow what has been recorded of login.microsoftonline.com in 2020-2026;
 //! where a wording could not be confirmed, the place says so.
@@ -9,6 +9,7 @@ mod certificate;
 mod discovery;
 mod issuer_keys;
 mod mint;
+mod person;
 mod propagation;
 mod refusal;
 mod resource;
@@ -20,6 +21,7 @@ use http::{Request, Response};
 pub(crate) use self::certificate::public_key;
 pub(crate) use self::issuer_keys::IssuerKeys;
 pub(crate) use self::mint::{Grant, Minted, Proof, mint};
+pub(crate) use self::person::SignIns;
 pub(crate) use self::propagation::Propagation;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::resource::Resource;
@@ -38,6 +40,7 @@ pub(crate) async fn serve(world: &World, request: Request<Body>, visit: &Visit) 
         ["common", "discovery", "instance"] => discovery::instance(request.uri().query().unwrap_or_default()),
         [tenant, "v2.0", ".well-known", "openid-configuration"] => discovery::metadata(world, tenant, visit),
         [_, "discovery", "v2.0", "keys"] => discovery::keys(world),
+        [tenant, "oauth2", "v2.0", "devicecode"] => person::device_code(world, tenant, request, visit).await,
         [tenant, "oauth2", "v2.0", "token"] => token::serve(world, tenant, request, visit).await,
         _ => answer::not_found(),
     }

@@ -30,8 +30,12 @@ pub enum Endpoint {
     Keys,
     /// Entra: `/{tenant}/oauth2/v2.0/token`.
     Token,
+    /// Entra: `/{tenant}/oauth2/v2.0/devicecode`.
+    DeviceCode,
     /// Instance metadata service.
     Imds,
+    /// Azure Resource Manager.
+    Arm,
     /// Azure DevOps REST.
     DevOps,
     /// Git `info/refs`.
@@ -50,11 +54,13 @@ impl Endpoint {
         let azure_devops = host.ends_with("dev.azure.com") || host.ends_with(".visualstudio.com");
         match path {
             _ if host == "169.254.169.254" => Self::Imds,
+            _ if host == "management.azure.com" => Self::Arm,
             _ if azure_devops => Self::of_devops(path),
             _ if path.ends_with("/discovery/instance") => Self::InstanceDiscovery,
             _ if path.ends_with("/.well-known/openid-configuration") => Self::OpenIdConfiguration,
             _ if path.ends_with("/keys") => Self::Keys,
             _ if path.ends_with("/token") => Self::Token,
+            _ if path.ends_with("/devicecode") => Self::DeviceCode,
             _ => Self::Other,
         }
     }
@@ -70,7 +76,7 @@ impl Endpoint {
     }
 }
 
-/// What Azure DevOps made of the token that came with a request.
+/// What Azure DevOps or Azure Resource Manager made of the token that came with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum TokenVerdict {
@@ -86,7 +92,8 @@ pub enum TokenVerdict {
     UnknownSignature,
     /// It is for another resource.
     WrongAudience,
-    /// It is good, but the organisation does not know its identity, or belongs to another tenant.
+    /// It is good, but the organisation does not know its identity, or the organisation or subscription belongs to
+    /// another tenant.
     NotMember,
     /// It is good and its identity known, but without the right (or the licence) that the request needs.
     NoRight,
@@ -123,7 +130,7 @@ pub struct Entry {
     pub client_id: Option<String>,
     /// Object id of the identity whose token came along.
     pub object_id: Option<String>,
-    /// What became of the token, for Azure DevOps and Git.
+    /// What became of the token, for Azure DevOps, Git and Azure Resource Manager.
     pub verdict: Option<TokenVerdict>,
     /// The AADSTS code of a refusal by Entra.
     pub code: Option<u32>,
@@ -137,7 +144,7 @@ pub struct Counts {
     pub requests: BTreeMap<Endpoint, u64>,
     /// Access tokens made, by client id. An answer of IMDS from its cache is none.
     pub mints: BTreeMap<String, u64>,
-    /// Requests to Azure DevOps or Git, by what became of their token.
+    /// Requests to Azure DevOps, Git or Azure Resource Manager, by what became of their token.
     pub verdicts: BTreeMap<TokenVerdict, u64>,
     /// Requests to IMDS beyond 20 a second or 5 at a time.
     pub imds_violations: u64,
@@ -185,7 +192,7 @@ impl Journal {
         self.lock().counts.mints.get(&client_id.to_ascii_lowercase()).copied().unwrap_or_default()
     }
 
-    /// Requests to Azure DevOps or Git that carried a token no one accepts ([`TokenVerdict::is_dead`]).
+    /// Requests to Azure DevOps, Git or Azure Resource Manager that carried a token no one accepts ([`TokenVerdict::is_dead`]).
     pub fn dead_tokens_seen(&self) -> u64 {
         let pages = self.lock();
         pages.counts.verdicts.iter().filter(|(verdict, _)| verdict.is_dead()).map(|(_, count)| count).sum()
@@ -269,7 +276,7 @@ impl Visit {
         });
     }
 
-    /// What Azure DevOps makes of the token. Said once a request.
+    /// What becomes of the token. Said once a request.
     pub(crate) fn judged(&self, verdict: TokenVerdict) {
         self.note(|entry| entry.verdict = Some(verdict));
         self.count(|counts| *counts.verdicts.entry(verdict).or_default() += 1);

@@ -7,6 +7,7 @@
 
 mod check;
 mod organization;
+mod subscription;
 mod tenant;
 
 use jiff::Timestamp;
@@ -16,10 +17,14 @@ use serde::{Deserialize, Serialize};
 pub use self::check::StateError;
 pub(crate) use self::check::{is_guid, is_zero};
 pub use self::organization::{
-    Licence, Member, NotMemberAnswer, Organization, PersonalAccessToken, Project, RateLimit, Repository, SignInAnswer,
+    AccessControlEntry, Licence, Member, Namespace, NotMemberAnswer, Organization, PersonalAccessToken, Project,
+    ProjectGroups, RateLimit, Repository, SignInAnswer,
 };
 pub(crate) use self::organization::{derived_id, derived_uuid, holds};
-pub use self::tenant::{Application, Certificate, FederatedCredential, Kind, Secret, Tenant};
+pub use self::subscription::{
+    Lock, LockLevel, ManagedCluster, Provider, ResourceGroup, Role, RoleAssignment, Subscription, UserAssignedIdentity,
+};
+pub use self::tenant::{Application, Certificate, DeviceCode, FederatedCredential, Kind, Secret, Tenant, User};
 use crate::faults::Fault;
 use crate::jwt::Jwks;
 
@@ -33,6 +38,9 @@ pub struct State {
     pub tenants: Vec<Tenant>,
     /// The machine that asks 169.254.169.254.
     pub imds: Imds,
+    /// Azure subscriptions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions: Vec<Subscription>,
     /// Azure DevOps organisations.
     pub organizations: Vec<Organization>,
     /// What holds where nothing more specific is said.
@@ -174,18 +182,33 @@ impl State {
         applications.find(|application| application.object_id.eq_ignore_ascii_case(object_id))
     }
 
+    /// The user of this object id, in whichever tenant.
+    pub fn user(&self, object_id: &str) -> Option<&User> {
+        let mut users = self.tenants.iter().flat_map(|tenant| &tenant.users);
+        users.find(|user| user.object_id.eq_ignore_ascii_case(object_id))
+    }
+
+    /// The subscription of this GUID.
+    pub fn subscription(&self, id: &str) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|subscription| subscription.id.eq_ignore_ascii_case(id))
+    }
+
     /// The organisation of this name.
     pub fn organization(&self, name: &str) -> Option<&Organization> {
         self.organizations.iter().find(|organization| organization.name.eq_ignore_ascii_case(name))
     }
 
-    /// Dates what `before` did not have: applications, and federated credentials that are new or changed.
+    /// Dates what `before` did not have: applications and members that are new, federated credentials and access control
+    /// entries that are new or changed.
     pub(crate) fn date_new_parts(&mut self, before: &Self, now: Timestamp) {
         for tenant in &mut self.tenants {
             for application in &mut tenant.applications {
                 let known = before.application(&application.client_id).map(|(_, application)| application);
                 application.date_new_parts(known, now);
             }
+        }
+        for organization in &mut self.organizations {
+            organization.date_new_parts(before.organization(&organization.name), now);
         }
     }
 }

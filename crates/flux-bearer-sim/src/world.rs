@@ -7,9 +7,10 @@ use axum::body::Body;
 use http::{Request, Response};
 use tower::{BoxError, ServiceExt, service_fn};
 
+use crate::arm;
 use crate::clock::Clock;
 use crate::devops;
-use crate::entra::{self, IssuerKeys, Propagation};
+use crate::entra::{self, IssuerKeys, Propagation, SignIns};
 use crate::faults::Faults;
 use crate::git::GitBackend;
 use crate::imds;
@@ -19,14 +20,16 @@ use crate::service::{Service, date, guarded, host};
 use crate::state::{State, StateError};
 
 /// Names that the world answers to. Beside them it answers to every `<organisation>.visualstudio.com`.
-const HOSTS: [&str; 8] = [
+const HOSTS: [&str; 10] = [
     "login.microsoftonline.com",
     "login.windows.net",
     "login.microsoft.com",
     "sts.windows.net",
     "169.254.169.254",
+    "management.azure.com",
     "dev.azure.com",
     "vssps.dev.azure.com",
+    "vsaex.dev.azure.com",
     "app.vssps.visualstudio.com",
 ];
 
@@ -55,6 +58,9 @@ struct Inner {
     signing_key: SigningKey,
     issuer_keys: IssuerKeys,
     propagation: Propagation,
+    sign_ins: SignIns,
+    arm: arm::Memory,
+    visitors: devops::Visitors,
     imds_cache: imds::Cache,
     imds_limit: imds::Limit,
     git_backend: RwLock<Option<Arc<dyn GitBackend>>>,
@@ -74,6 +80,9 @@ impl World {
             signing_key: SigningKey::new()?,
             issuer_keys: IssuerKeys::default(),
             propagation: Propagation::default(),
+            sign_ins: SignIns::default(),
+            arm: arm::Memory::default(),
+            visitors: devops::Visitors::default(),
             imds_cache: imds::Cache::default(),
             imds_limit: imds::Limit::default(),
             git_backend: RwLock::new(None),
@@ -124,13 +133,24 @@ impl World {
     /// Changes the state. What the change adds to Entra is dated now and propagates; a change that leaves the state
     /// wrong is refused, and nothing changes. The change must not ask the world for its state: it holds it.
     pub fn edit(&self, change: impl FnOnce(&mut State)) -> Result<(), StateError> {
+        self.try_edit(|state| {
+            change(state);
+            Ok(())
+        })
+    }
+
+    /// The same for a change that may find itself impossible, whereupon nothing changes either.
+    pub(crate) fn try_edit<T, E: From<StateError>>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut current = self.inner.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = State::clone(&current);
-        change(&mut next);
+        let outcome = change(&mut next)?;
         next.check()?;
         next.date_new_parts(&current, self.inner.clock.now());
         *current = Arc::new(next);
-        Ok(())
+        Ok(outcome)
     }
 
     /// The world as a service: it goes by the host of each request, behind the fault switch. A host that it does not
@@ -140,11 +160,14 @@ impl World {
         Service::new(service_fn(move |request| world.clone().serve(request)))
     }
 
-    async fn serve(self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    async fn serve(self, mut request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let host = host(&request);
         let part = Part::of(&host).ok_or_else(|| format!("there is no host `{host}` in this world"))?;
         let (method, uri) = (request.method(), request.uri());
         let visit = self.inner.journal.arrive(self.inner.clock.now(), &host, method, uri);
+        if part == Part::Arm {
+            self.inner.arm.announce(&mut request);
+        }
         let mut answer = self.admit(part, request, &visit).await;
         if let Ok(response) = &mut answer {
             date(response, self.inner.clock.now());
@@ -173,6 +196,7 @@ impl World {
         Ok(match part {
             Part::Entra => entra::serve(&self, request, &visit).await,
             Part::Imds => imds::serve(&self, &request, &visit),
+            Part::Arm => arm::serve(&self, request, &visit).await,
             Part::DevOps => devops::serve(&self, request, &visit).await,
         })
     }
@@ -200,6 +224,18 @@ impl World {
         &self.inner.propagation
     }
 
+    pub(crate) fn sign_ins(&self) -> &SignIns {
+        &self.inner.sign_ins
+    }
+
+    pub(crate) fn arm(&self) -> &arm::Memory {
+        &self.inner.arm
+    }
+
+    pub(crate) fn visitors(&self) -> &devops::Visitors {
+        &self.inner.visitors
+    }
+
     pub(crate) fn imds_cache(&self) -> &imds::Cache {
         &self.inner.imds_cache
     }
@@ -214,6 +250,7 @@ impl World {
 enum Part {
     Entra,
     Imds,
+    Arm,
     DevOps,
 }
 
@@ -222,6 +259,7 @@ impl Part {
         match host {
             _ if entra::HOSTS.contains(&host) => Some(Self::Entra),
             imds::HOST => Some(Self::Imds),
+            arm::HOST => Some(Self::Arm),
             _ if devops::is_host(host) => Some(Self::DevOps),
             _ => None,
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::suppresses_sign_in;
 use crate::random;
-use crate::state::{Organization, RateLimit, SignInAnswer, is_zero};
+use crate::state::{Organization, RateLimit, SignInAnswer, StateError, is_zero};
 
 /// The identity of those who have none.
 pub(super) const ANONYMOUS: &str = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa";
@@ -69,18 +69,7 @@ impl<'a> Answers<'a> {
         if self.is_git {
             return typed(status, "text/plain; charset=utf-8", message.to_owned());
         }
-        let ErrorType(namespace, name) = kind;
-        let type_name = format!("{namespace}.{name}, {namespace}");
-        let error = ApiError {
-            id: "1",
-            inner_exception: None,
-            message,
-            type_name: &type_name,
-            type_key: name,
-            error_code: 0,
-            event_id: 3000,
-        };
-        json(status, &error)
+        api_error(status, message, kind)
     }
 
     /// To a missing or bad token: Git and suppressed requests get 401, a browser would get a page or a redirect.
@@ -205,6 +194,18 @@ impl<'a> Answers<'a> {
 /// 404 for what is no resource of any organisation (what Azure DevOps says there could not be confirmed).
 pub(super) fn no_such_page() -> Response<Body> {
     typed(StatusCode::NOT_FOUND, "text/html; charset=utf-8", page("The resource cannot be found."))
+}
+
+/// 400 for what no state may hold.
+pub(super) fn bad_state(error: &StateError) -> Response<Body> {
+    api_error(StatusCode::BAD_REQUEST, &error.to_string(), &SERVICE_ERROR)
+}
+
+/// The error object of the REST API.
+fn api_error(status: StatusCode, message: &str, ErrorType(namespace, type_key): &ErrorType) -> Response<Body> {
+    let type_name = format!("{namespace}.{type_key}, {namespace}");
+    let (id, inner_exception, error_code, event_id) = ("1", None, 0, 3000);
+    json(status, &ApiError { id, inner_exception, message, type_name: &type_name, type_key, error_code, event_id })
 }
 
 /// An answer of this type.

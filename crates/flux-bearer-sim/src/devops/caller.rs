@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
 
+use crate::access_token;
 use crate::entra::Resource;
 use crate::journal::TokenVerdict;
-use crate::jwt::Jwt;
 use crate::state::{Organization, PersonalAccessToken};
 use crate::world::World;
 
@@ -70,11 +70,11 @@ impl Caller {
         if let Some(token) = presented.as_ref().and_then(|presented| presented.personal_access_token(organization)) {
             return Self::of_personal(world, organization, token);
         }
-        let jwt = presented.as_ref().and_then(Presented::access_token).and_then(Jwt::parse);
-        let Some(jwt) = jwt else { return Self::Stranger(TokenVerdict::Malformed) };
-        match flaw(world, &jwt) {
-            Some(verdict) => Self::Stranger(verdict),
-            None => Self::Known(Identity {
+        let token = presented.as_ref().and_then(Presented::access_token);
+        let Some(token) = token else { return Self::Stranger(TokenVerdict::Malformed) };
+        match access_token::read(world, token, &[Resource::AZURE_DEVOPS.audience()]) {
+            Err(verdict) => Self::Stranger(verdict),
+            Ok(jwt) => Self::Known(Identity {
                 object_id: jwt.text("oid").to_owned(),
                 tenant_id: jwt.text("tid").to_owned(),
                 client_id: Some(jwt.text("appid").to_owned()),
@@ -88,21 +88,5 @@ impl Caller {
         }
         let (object_id, tenant_id) = (token.object_id.clone(), organization.tenant_id.clone());
         Self::Known(Identity { object_id, tenant_id, client_id: None })
-    }
-}
-
-/// What is wrong with a token; a stranger's signature says more than its other flaws.
-fn flaw(world: &World, jwt: &Jwt) -> Option<TokenVerdict> {
-    let now = world.clock().now().as_second();
-    let starts = jwt.seconds("nbf").unwrap_or(i64::MAX);
-    let ends = jwt.seconds("exp").unwrap_or_default();
-    if !jwt.is_signed_by(world.signing_key().jwk()) {
-        Some(TokenVerdict::UnknownSignature)
-    } else if now < starts || ends <= now {
-        Some(TokenVerdict::Expired)
-    } else if jwt.text("aud") != Resource::AZURE_DEVOPS.audience() {
-        Some(TokenVerdict::WrongAudience)
-    } else {
-        None
     }
 }

@@ -6,6 +6,35 @@
 
 use percent_encoding::percent_decode_str;
 
+/// A host, by what it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Host {
+    /// Projects, Git and their security: `dev.azure.com` and the older name of an organisation.
+    Core,
+    /// Graph, identities and profiles: `vssps.dev.azure.com`.
+    Identities,
+    /// Entitlements: `vsaex.dev.azure.com`.
+    Entitlements,
+}
+
+impl Host {
+    pub(super) fn of(host: &str) -> Self {
+        match host {
+            "vssps.dev.azure.com" | "app.vssps.visualstudio.com" => Self::Identities,
+            "vsaex.dev.azure.com" => Self::Entitlements,
+            _ => Self::Core,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Core => "dev.azure.com",
+            Self::Identities => "vssps.dev.azure.com",
+            Self::Entitlements => "vsaex.dev.azure.com",
+        }
+    }
+}
+
 /// What a URL names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::answer::{self, Ids};
+use super::person::ANY_TENANT;
 use super::refusal::Refusal;
 use super::{HOSTS, token};
 use crate::journal::Visit;
@@ -49,6 +50,10 @@ fn unknown_instance() -> Response<Body> {
 /// `GET /{tenant}/v2.0/.well-known/openid-configuration`.
 pub(super) fn metadata(world: &World, tenant: &str, visit: &Visit) -> Response<Body> {
     let state = world.snapshot();
+    if ANY_TENANT.contains(&tenant) {
+        // Who signs in is not known yet, and so is the issuer.
+        return answer::success(&document(tenant, "{tenantid}"), &Ids::new(None));
+    }
     let Some(known) = state.tenant(tenant) else {
         let refusal = Refusal::no_tenant_in_discovery(tenant);
         return token::refuse(world, &refusal, &Ids::new(None), visit);

@@ -6,7 +6,7 @@ use super::refusal::Refusal;
 use super::resource::Resource;
 use crate::journal::Visit;
 use crate::random;
-use crate::state::{Application, Defaults, Kind, Tenant};
+use crate::state::{Application, Defaults, Kind, Tenant, User, derived_id};
 use crate::world::World;
 
 /// Seconds by which `iat` and `nbf` are dated back, against clocks that run behind.
@@ -50,17 +50,52 @@ pub(crate) struct Minted {
     pub(crate) not_before: i64,
 }
 
+/// A person who signed in with an application, for a resource.
+pub(super) struct PersonalGrant<'a> {
+    pub(super) tenant: &'a Tenant,
+    pub(super) user: &'a User,
+    pub(super) client_id: &'a str,
+    pub(super) resource: Resource,
+    pub(super) defaults: &'a Defaults,
+}
+
+/// From when until when a token is good, in seconds since 1970.
+struct Window {
+    not_before: i64,
+    expires_on: i64,
+}
+
 /// Makes a token and notes it in the journal.
 pub(crate) fn mint(world: &World, grant: &Grant<'_>, visit: &Visit) -> Result<Minted, Refusal> {
+    let life = lifetime(grant.application, grant.defaults);
+    let minted = signed(world, life, |window| claims(grant, window))?;
+    visit.minted(&grant.application.client_id);
+    Ok(minted)
+}
+
+/// Makes a person's token, and notes it under the application that the person used.
+pub(super) fn mint_personal(world: &World, grant: &PersonalGrant<'_>, visit: &Visit) -> Result<Minted, Refusal> {
+    let life = grant.defaults.application_lifetime_seconds;
+    let minted = signed(world, life, |window| personal_claims(grant, window))?;
+    visit.minted(grant.client_id);
+    Ok(minted)
+}
+
+/// Makes the token by which the application learns who signed in.
+pub(super) fn mint_id_token(world: &World, grant: &PersonalGrant<'_>) -> Result<String, Refusal> {
+    let life = grant.defaults.application_lifetime_seconds;
+    Ok(signed(world, life, |window| id_claims(grant, window))?.token)
+}
+
+fn signed(world: &World, life: u32, claims: impl FnOnce(&Window) -> Value) -> Result<Minted, Refusal> {
     let now = world.clock().now();
-    let life = i64::from(lifetime(grant.application, grant.defaults));
+    let life = i64::from(life);
     let not_before = now.as_second().saturating_sub(BACKDATED);
     let expires_on = now.as_second().saturating_add(life).saturating_add(1);
-    let claims = claims(grant, not_before, expires_on);
     let kid = world.signing_key().kid();
     let header = format!(r#"{{"typ":"JWT","alg":"RS256","x5t":"{kid}","kid":"{kid}"}}"#);
+    let claims = claims(&Window { not_before, expires_on });
     let token = world.signing_key().sign(&header, &claims).map_err(|_| Refusal::cannot_sign())?;
-    visit.minted(&grant.application.client_id);
     Ok(Minted { token, expires_in: life, expires_on, not_before })
 }
 
@@ -71,8 +106,9 @@ fn lifetime(application: &Application, defaults: &Defaults) -> u32 {
     })
 }
 
-fn claims(grant: &Grant<'_>, not_before: i64, expires_on: i64) -> Value {
+fn claims(grant: &Grant<'_>, window: &Window) -> Value {
     let Grant { tenant, application, .. } = grant;
+    let Window { not_before, expires_on } = window;
     let issuer = format!("https://sts.windows.net/{}/", tenant.id);
     let mut claims = json!({
         "aud": grant.resource.audience(),
@@ -98,4 +134,56 @@ fn claims(grant: &Grant<'_>, not_before: i64, expires_on: i64) -> Value {
         claims.extend(grant.handles_challenges.then(|| ("xms_cc".to_owned(), json!(["CP1"]))));
     }
     claims
+}
+
+/// What tells a person's token from an application's: `upn`, `scp`, and no `idtyp`.
+fn personal_claims(grant: &PersonalGrant<'_>, Window { not_before, expires_on }: &Window) -> Value {
+    let PersonalGrant { tenant, user, client_id, resource, .. } = grant;
+    json!({
+        "aud": resource.audience(),
+        "iss": format!("https://sts.windows.net/{}/", tenant.id),
+        "iat": not_before,
+        "nbf": not_before,
+        "exp": expires_on,
+        "acr": "1",
+        "aio": random::opaque(),
+        "amr": ["pwd", "mfa"],
+        "appid": client_id,
+        "appidacr": "0",
+        "ipaddr": "127.0.0.1",
+        "name": user.name(),
+        "oid": user.object_id,
+        "rh": random::opaque(),
+        "scp": "user_impersonation",
+        "sub": pairwise(user, resource.audience()),
+        "tid": tenant.id,
+        "unique_name": user.user_principal_name,
+        "upn": user.user_principal_name,
+        "uti": random::opaque(),
+        "ver": "1.0",
+    })
+}
+
+fn id_claims(grant: &PersonalGrant<'_>, Window { not_before, expires_on }: &Window) -> Value {
+    let PersonalGrant { tenant, user, client_id, .. } = grant;
+    json!({
+        "aud": client_id,
+        "iss": format!("https://login.microsoftonline.com/{}/v2.0", tenant.id),
+        "iat": not_before,
+        "nbf": not_before,
+        "exp": expires_on,
+        "name": user.name(),
+        "oid": user.object_id,
+        "preferred_username": user.user_principal_name,
+        "rh": random::opaque(),
+        "sub": pairwise(user, client_id),
+        "tid": tenant.id,
+        "uti": random::opaque(),
+        "ver": "2.0",
+    })
+}
+
+/// The name that a person has for one resource or application alone.
+fn pairwise(user: &User, audience: &str) -> String {
+    derived_id(&[&user.object_id, audience]).replace('-', "")
 }

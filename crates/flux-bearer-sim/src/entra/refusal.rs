@@ -277,6 +277,47 @@ impl Refusal {
         Self { suberror: Some("message_only"), ..Self::bad_request(53_003, "interaction_required", message) }
     }
 
+    /// 70016
+    pub(super) fn authorization_pending() -> Self {
+        let message = "OAuth 2.0 device flow error. Authorization is pending. Continue polling.";
+        Self::bad_request(70_016, "authorization_pending", message)
+    }
+
+    /// 70016 with the `error` of RFC 8628 (unconfirmed of Entra)
+    pub(super) fn slow_down() -> Self {
+        Self::bad_request(70_016, "slow_down", "OAuth 2.0 device flow error. Poll less often.")
+    }
+
+    /// 70020 (wording unconfirmed)
+    pub(super) fn device_code_expired() -> Self {
+        let message = "The provided value for the input parameter 'device_code' is not valid. This device code has \
+            expired.";
+        Self::bad_request(70_020, "expired_token", message)
+    }
+
+    /// 65004 (code and wording unconfirmed)
+    pub(super) fn authorization_declined() -> Self {
+        Self::bad_request(65_004, "authorization_declined", "User declined to consent to access the app.")
+    }
+
+    /// 70018 (wording unconfirmed)
+    pub(super) fn bad_device_code() -> Self {
+        Self::bad_request(70_018, "bad_verification_code", "The device code was not recognized.")
+    }
+
+    /// 70000 (wording unconfirmed)
+    pub(super) fn bad_refresh_token() -> Self {
+        Self::bad_request(70_000, "invalid_grant", "Provided grant is invalid or malformed.")
+    }
+
+    /// 50020 (wording unconfirmed)
+    pub(super) fn foreign_user(name: &str, tenant: &str) -> Self {
+        let message = format!(
+            "User account '{name}' does not exist in tenant '{tenant}' and cannot access the application in that tenant."
+        );
+        Self::bad_request(50_020, "invalid_grant", message)
+    }
+
     /// 50000: the world itself could not sign.
     pub(crate) fn cannot_sign() -> Self {
         let message = "There was an error issuing a token.";

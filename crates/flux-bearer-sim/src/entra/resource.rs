@@ -25,6 +25,10 @@ impl Resource {
     /// Azure DevOps.
     pub(crate) const AZURE_DEVOPS: Self = Self { audience: AZURE_DEVOPS };
 
+    /// `aud` of the tokens that Azure Resource Manager takes.
+    pub(crate) const RESOURCE_MANAGER: [&str; 2] =
+        ["https://management.azure.com", "https://management.core.windows.net/"];
+
     /// `aud` of its tokens.
     pub(crate) fn audience(self) -> &'static str {
         self.audience
@@ -49,6 +53,25 @@ impl Resource {
             return Err(Refusal::bad_scope(scopes));
         }
         Self::named(name, tenant)
+    }
+}
+
+/// Scopes of a person's sign-in that ask for no resource.
+const OPEN_ID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
+
+/// The scope by which a person's client asks for a resource: its name, and what it asks of it.
+pub(super) struct Delegated<'a> {
+    pub(super) name: &'a str,
+    pub(super) resource: Resource,
+}
+
+impl<'a> Delegated<'a> {
+    /// The first scope that asks for a resource, for example `https://management.azure.com/user_impersonation`.
+    pub(super) fn of_scopes(scopes: &'a str, tenant: &Tenant) -> Result<Self, Refusal> {
+        let mut asked = scopes.split_whitespace().filter(|scope| !OPEN_ID.contains(scope));
+        let scope = asked.next().ok_or_else(|| Refusal::bad_scope(scopes))?;
+        let (name, _) = scope.rsplit_once('/').ok_or_else(|| Refusal::bad_scope(scopes))?;
+        Ok(Self { name, resource: Resource::named(name, tenant)? })
     }
 }
 

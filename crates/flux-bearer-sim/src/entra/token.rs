@@ -1,4 +1,4 @@
-//! `POST /{tenant}/oauth2/v2.0/token`, grant `client_credentials`.
+//! `POST /{tenant}/oauth2/v2.0/token`: grant `client_credentials` here, those of people in [`super::person`].
 //!
 //! Checks in this order, which follows from the families of messages: tenant, completeness, application, credential,
 //! resource, Conditional Access. Every POST mints: the endpoint has no cache.
@@ -19,7 +19,7 @@ use super::mint::{Grant, Minted, Proof, mint};
 use super::propagation::has_propagated;
 use super::refusal::Refusal;
 use super::resource::Resource;
-use super::{assertion, certificate};
+use super::{assertion, certificate, person};
 use crate::journal::Visit;
 use crate::jwt::Jwt;
 use crate::state::{Application, State, Tenant, is_guid, is_zero};
@@ -32,13 +32,13 @@ const LARGEST: usize = 1 << 20;
 
 /// The parameters of a token request. Unknown ones mean nothing.
 #[derive(Default)]
-struct Form {
+pub(super) struct Form {
     fields: HashMap<String, String>,
 }
 
 impl Form {
     /// Reads the body, and client id and secret from HTTP Basic authentication where they come that way.
-    async fn read(request: Request<Body>) -> Self {
+    pub(super) async fn read(request: Request<Body>) -> Self {
         let (parts, body) = request.into_parts();
         let body = if parts.method == Method::POST {
             axum::body::to_bytes(body, LARGEST).await.unwrap_or_default()
@@ -53,12 +53,12 @@ impl Form {
         Self { fields: fields.chain(query).chain(form_urlencoded::parse(&body).into_owned()).collect() }
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)
     }
 
     /// A parameter that must be there and not be empty.
-    fn required(&self, name: &str) -> Result<&str, Refusal> {
+    pub(super) fn required(&self, name: &str) -> Result<&str, Refusal> {
         self.get(name).filter(|value| !value.is_empty()).ok_or_else(|| Refusal::missing_parameter(name))
     }
 
@@ -96,6 +96,16 @@ pub(super) fn refuse(world: &World, refusal: &Refusal, ids: &Ids, visit: &Visit)
 
 async fn exchange(world: &World, tenant: &str, form: &Form, visit: &Visit) -> Result<serde_json::Value, Refusal> {
     let state = world.snapshot();
+    match form.get("grant_type") {
+        Some("urn:ietf:params:oauth:grant-type:device_code" | "device_code") => {
+            person::tenant_of(&state, tenant)?;
+            return person::redeem(world, &state, form, visit);
+        }
+        Some("refresh_token") => {
+            return person::refresh(world, &state, person::tenant_of(&state, tenant)?, form, visit);
+        }
+        _ => {}
+    }
     let tenant = find_tenant(&state, tenant)?;
     let credential = Credential::of(form)?;
     let client_id = form.required("client_id")?;
@@ -113,7 +123,7 @@ async fn exchange(world: &World, tenant: &str, form: &Form, visit: &Visit) -> Re
     Ok(body(&minted, application))
 }
 
-fn find_tenant<'a>(state: &'a State, tenant: &str) -> Result<&'a Tenant, Refusal> {
+pub(super) fn find_tenant<'a>(state: &'a State, tenant: &str) -> Result<&'a Tenant, Refusal> {
     if let Some(found) = state.tenant(tenant) {
         return Ok(found);
     }

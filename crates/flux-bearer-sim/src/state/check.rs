@@ -1,8 +1,11 @@
 //! What a state must hold beyond its schema: ids that are GUIDs, names that are unique, references that lead somewhere.
 
+mod organization;
+mod subscription;
+
 use std::collections::HashSet;
 
-use super::{Application, FederatedCredential, Imds, IssuerState, Kind, Organization, Project, State, Tenant};
+use super::{Application, FederatedCredential, Imds, IssuerState, Kind, State, Tenant};
 use crate::entra::public_key;
 
 /// Why a state was refused.
@@ -37,10 +40,18 @@ impl State {
         let applications = || self.tenants.iter().flat_map(|tenant| &tenant.applications);
         unique("tenants[].applications", "clientId", applications().map(|one| one.client_id.as_str()))?;
         unique("tenants[].applications", "objectId", applications().map(|one| one.object_id.as_str()))?;
+        let users = || self.tenants.iter().flat_map(|tenant| &tenant.users);
+        let principals = applications().map(|one| &one.object_id).chain(users().map(|one| &one.object_id));
+        unique("tenants[].users", "objectId", principals.map(String::as_str))?;
+        unique("tenants[].users", "userPrincipalName", users().map(|one| one.user_principal_name.as_str()))?;
         for (at, tenant) in self.tenants.iter().enumerate() {
             tenant.check(&format!("tenants[{at}]"))?;
         }
         self.imds.check(self)?;
+        unique("subscriptions", "id", self.subscriptions.iter().map(|one| one.id.as_str()))?;
+        for (at, subscription) in self.subscriptions.iter().enumerate() {
+            subscription.check(self, &format!("subscriptions[{at}]"))?;
+        }
         unique("organizations", "name", self.organizations.iter().map(|one| one.name.as_str()))?;
         for (at, organization) in self.organizations.iter().enumerate() {
             organization.check(self, &format!("organizations[{at}]"))?;
@@ -73,13 +84,20 @@ impl Tenant {
         for (index, application) in self.applications.iter().enumerate() {
             application.check(&format!("{at}.applications[{index}]"))?;
         }
+        for (index, user) in self.users.iter().enumerate() {
+            guid(&format!("{at}.users[{index}].objectId"), &user.object_id)?;
+        }
+        if let Some(name) = self.device_code.as_ref().map(|code| &code.user).filter(|name| self.user(name).is_none()) {
+            let fault = format!("there is no user `{name}`");
+            return Err(wrong(format!("{at}.deviceCode.user"), fault, "write the userPrincipalName of one of `users`"));
+        }
         Ok(())
     }
 }
 
 impl Application {
     /// Federated credentials that Entra stores for one application.
-    const MOST_CREDENTIALS: usize = 20;
+    pub(crate) const MOST_CREDENTIALS: usize = 20;
 
     fn check(&self, at: &str) -> Checked {
         guid(&format!("{at}.clientId"), &self.client_id)?;
@@ -129,11 +147,15 @@ impl FederatedCredential {
     /// Characters that Entra stores of issuer, subject and audience.
     const LONGEST: usize = 600;
 
+    /// Whether a credential may have this name.
+    pub(crate) fn is_name(name: &str) -> bool {
+        name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && (3..=120).contains(&name.len())
+    }
+
     fn check(&self, at: &str) -> Checked {
-        let well_formed = self.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-            && self.name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && (3..=120).contains(&self.name.len());
-        if !well_formed {
+        if !Self::is_name(&self.name) {
             let fix = "use 3 to 120 letters, digits, `-` and `_`, the first a letter or digit";
             return Err(wrong(format!("{at}.name"), format!("`{}` is no name for a credential", self.name), fix));
         }
@@ -160,68 +182,6 @@ impl Imds {
             }
         }
         Ok(())
-    }
-}
-
-impl Organization {
-    fn check(&self, state: &State, at: &str) -> Checked {
-        let field = format!("{at}.tenantId");
-        guid(&field, &self.tenant_id)?;
-        if !is_zero(&self.tenant_id) && state.tenant(&self.tenant_id).is_none() {
-            let fault = format!("there is no tenant `{}`", self.tenant_id);
-            return Err(wrong(field, fault, "add it to `tenants`, or write the all-zero GUID for Microsoft accounts"));
-        }
-        unique(&format!("{at}.members"), "objectId", self.members.iter().map(|one| one.object_id.as_str()))?;
-        for (index, member) in self.members.iter().enumerate() {
-            guid(&format!("{at}.members[{index}].objectId"), &member.object_id)?;
-        }
-        self.check_tokens(state, &format!("{at}.personalAccessTokens"))?;
-        unique(&format!("{at}.projects"), "name", self.projects.iter().map(|one| one.name.as_str()))?;
-        for (index, project) in self.projects.iter().enumerate() {
-            project.check(&format!("{at}.projects[{index}]"))?;
-        }
-        Ok(())
-    }
-}
-
-impl Organization {
-    fn check_tokens(&self, state: &State, at: &str) -> Checked {
-        for (index, token) in self.personal_access_tokens.iter().enumerate() {
-            let field = format!("{at}[{index}].objectId");
-            guid(&field, &token.object_id)?;
-            if state.principal(&token.object_id).is_some() {
-                let fault =
-                    format!("`{}` is an application, which can't have a personal access token", token.object_id);
-                return Err(wrong(field, fault, "write the object id of a member that is a user"));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Project {
-    fn check(&self, at: &str) -> Checked {
-        optional_guid(&format!("{at}.id"), self.id.as_ref())?;
-        guids(&format!("{at}.readers"), &self.readers)?;
-        unique(&format!("{at}.repositories"), "name", self.repositories.iter().map(|one| one.name.as_str()))?;
-        for (index, repository) in self.repositories.iter().enumerate() {
-            let at = format!("{at}.repositories[{index}]");
-            optional_guid(&format!("{at}.id"), repository.id.as_ref())?;
-            guids(&format!("{at}.readers"), &repository.readers)?;
-            guids(&format!("{at}.contributors"), &repository.contributors)?;
-            check_head(&at, repository.head.as_deref())?;
-        }
-        Ok(())
-    }
-}
-
-fn check_head(at: &str, head: Option<&str>) -> Checked {
-    let is_commit = |text: &str| text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    match head {
-        Some(head) if !is_commit(head) => {
-            Err(wrong(format!("{at}.head"), format!("`{head}` is no commit"), "write its 40 lower-case hex digits"))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -18,6 +18,26 @@ pub struct Organization {
     /// Identities that were added to it.
     #[serde(default)]
     pub members: Vec<Member>,
+    /// Object ids of the members that are Project Collection Administrators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub administrators: Vec<String>,
+    /// Basic licences that it has, taken and free; none means as many as are asked for. An entitlement that finds none
+    /// free fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic_licences: Option<u32>,
+    /// Access control entries, as a security namespace has them. `readers` and `contributors` of a project or repository
+    /// are the short way to write the usual ones; what is here adds to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access_control: Vec<AccessControlEntry>,
+    /// Seconds from the creation of an application until it can be added: VS403283 before. Default 0.
+    #[serde(default)]
+    pub entitlement_delay_seconds: u32,
+    /// Seconds until a new or changed entry of `accessControl` is read back and in force. Default 0.
+    #[serde(default)]
+    pub acl_delay_seconds: u32,
+    /// Seconds until the lists of Graph show a new member. Default 0.
+    #[serde(default)]
+    pub principal_delay_seconds: u32,
     /// Personal access tokens, which Git and REST take as a Basic password with any user or none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub personal_access_tokens: Vec<PersonalAccessToken>,
@@ -77,11 +97,15 @@ pub struct RateLimit {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Member {
-    /// Object id of the service principal.
+    /// Object id of the service principal or user.
     pub object_id: String,
     /// Its licence.
     #[serde(default)]
     pub licence: Licence,
+    /// When it was added; none means long ago. An edit of a running world dates what it adds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Timestamp>,
 }
 
 /// A personal access token (PAT), scoped to its organisation. Service principals can't have one.
@@ -106,6 +130,45 @@ pub enum Licence {
     Basic,
     /// Stakeholder: not enough for Repos, whatever the rights say.
     Stakeholder,
+    /// None at all, as a member has that Graph added.
+    None,
+}
+
+/// What a security namespace says of one identity at one token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AccessControlEntry {
+    /// The namespace: its name, or its GUID.
+    pub namespace: Namespace,
+    /// The token, for example `repoV2/{project id}/{repository id}`. Case means nothing.
+    pub token: String,
+    /// Object id of the member, or the GUID of a group.
+    pub object_id: String,
+    /// Bits that are allowed.
+    #[serde(default)]
+    pub allow: u32,
+    /// Bits that are denied, which wins over `allow`.
+    #[serde(default)]
+    pub deny: u32,
+    /// When it was written; none means long ago. An edit of a running world dates what it adds or changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Timestamp>,
+}
+
+/// A security namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Namespace {
+    /// Git repositories. Tokens: `repoV2`, `repoV2/{project id}`, `repoV2/{project id}/{repository id}`.
+    #[default]
+    #[serde(alias = "2e9eb7ed-3c0a-47d4-87c1-0ffdd275fd87")]
+    Git,
+    /// Projects. Tokens: `$PROJECT`, `$PROJECT:vstfs:///Classification/TeamProject/{project id}`.
+    #[serde(alias = "52d39943-cb85-4d7f-8fa8-c6baac873819")]
+    Project,
+    /// The organisation. Token: `NAMESPACE:`.
+    #[serde(alias = "3e65f728-f8bc-4ecd-8764-7e378b19bfa7")]
+    Collection,
 }
 
 /// A project.
@@ -120,9 +183,31 @@ pub struct Project {
     /// Object ids that may see the project (`GENERIC_READ`). Without it even a readable repository can't be reached.
     #[serde(default)]
     pub readers: Vec<String>,
+    /// Object ids of the members that are Project Administrators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub administrators: Vec<String>,
+    /// Who is in its other groups.
+    #[serde(default, skip_serializing_if = "ProjectGroups::is_empty")]
+    pub groups: ProjectGroups,
     /// Its Git repositories.
     #[serde(default)]
     pub repositories: Vec<Repository>,
+}
+
+/// The members of a project's groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ProjectGroups {
+    /// Object ids in Readers, who may see the project and fetch from all of its repositories.
+    pub readers: Vec<String>,
+    /// Object ids in Contributors, who may push too.
+    pub contributors: Vec<String>,
+}
+
+impl ProjectGroups {
+    fn is_empty(&self) -> bool {
+        self.readers.is_empty() && self.contributors.is_empty()
+    }
 }
 
 /// A Git repository.
@@ -137,12 +222,15 @@ pub struct Repository {
     /// Object ids that may fetch (`GenericRead`).
     #[serde(default)]
     pub readers: Vec<String>,
-    /// Object ids that may push (`GenericContribute`), which includes fetching here.
+    /// Object ids that may push (`GenericContribute`) and make branches (`CreateBranch`), which includes fetching here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contributors: Vec<String>,
     /// Directory of a bare Git repository, from which a Git backend serves everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// Whether it is disabled: Git then answers as if it were not there (which could not be confirmed).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_disabled: bool,
     /// Commit of `refs/heads/main` where there is no `path`; none means an empty repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
@@ -185,22 +273,39 @@ impl Organization {
     }
 }
 
-impl Project {
-    /// Whether this identity may see the project.
-    pub fn is_readable_by(&self, object_id: &str) -> bool {
-        holds(&self.readers, object_id)
+impl AccessControlEntry {
+    /// Whether it is about the same as another: namespace, token and identity.
+    fn is_about(&self, other: &Self) -> bool {
+        self.is(other.namespace, &other.token, &other.object_id)
+    }
+
+    /// Whether this is its namespace, token and identity.
+    pub(crate) fn is(&self, namespace: Namespace, token: &str, object_id: &str) -> bool {
+        self.namespace == namespace
+            && self.token.trim_end_matches('/').eq_ignore_ascii_case(token.trim_end_matches('/'))
+            && self.object_id.eq_ignore_ascii_case(object_id)
     }
 }
 
-impl Repository {
-    /// Whether this identity has the right to fetch.
-    pub fn is_readable_by(&self, object_id: &str) -> bool {
-        holds(&self.readers, object_id) || self.is_writable_by(object_id)
-    }
-
-    /// Whether this identity has the right to push.
-    pub fn is_writable_by(&self, object_id: &str) -> bool {
-        holds(&self.contributors, object_id)
+impl Organization {
+    /// Dates the members that `before` did not have, and the entries that it did not have or had otherwise.
+    pub(super) fn date_new_parts(&mut self, before: Option<&Self>, now: Timestamp) {
+        for member in &mut self.members {
+            if before.is_none_or(|before| before.member(&member.object_id).is_none()) {
+                member.since.get_or_insert(now);
+            }
+        }
+        let known = before.map(|before| before.access_control.as_slice()).unwrap_or_default();
+        for entry in &mut self.access_control {
+            let former = known.iter().find(|other| other.is_about(entry));
+            if former.is_some_and(|former| (former.allow, former.deny) == (entry.allow, entry.deny)) {
+                continue;
+            }
+            // A changed entry still has the date of what it was.
+            if entry.since == former.and_then(|former| former.since) {
+                entry.since = Some(now);
+            }
+        }
     }
 }
 

@@ -18,6 +18,12 @@ pub struct Tenant {
     /// Applications and managed identities that have a service principal in it.
     #[serde(default)]
     pub applications: Vec<Application>,
+    /// People.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<User>,
+    /// Who signs in when a device code asks somebody to; none means that nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_code: Option<DeviceCode>,
     /// Resources that it has no service principal of (AADSTS500011), for example the Azure DevOps application
     /// `499b84ac-1321-427f-aa17-267ca6975798` in a tenant that never used Azure DevOps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -31,10 +37,83 @@ impl Tenant {
         names.any(|name| name.eq_ignore_ascii_case(id_or_domain))
     }
 
+    /// The user of this user principal name.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|user| user.user_principal_name.eq_ignore_ascii_case(name))
+    }
+
     /// The application of this client id.
     pub fn application(&self, client_id: &str) -> Option<&Application> {
         self.applications.iter().find(|application| application.client_id.eq_ignore_ascii_case(client_id))
     }
+}
+
+/// A person.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct User {
+    /// Object id: `oid` of the person's tokens.
+    pub object_id: String,
+    /// User principal name, for example `ada@contoso.example`.
+    pub user_principal_name: String,
+    /// Display name; none means the user principal name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+}
+
+impl User {
+    /// The name to show.
+    pub fn name(&self) -> &str {
+        self.display_name.as_deref().unwrap_or(&self.user_principal_name)
+    }
+}
+
+/// What becomes of a sign-in with a device code.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeviceCode {
+    /// User principal name of the person who types the code in.
+    pub user: String,
+    /// Polls that are answered `authorization_pending` before that. Default 1.
+    #[serde(default = "one")]
+    pub after_polls: u32,
+    /// Whether the person then says no: `authorization_declined`.
+    #[serde(default)]
+    pub declined: bool,
+    /// Seconds that a code can be used: `expired_token` afterwards. Default 900.
+    #[serde(default = "quarter_of_an_hour")]
+    pub expires_in_seconds: u32,
+    /// Seconds to wait between polls. Default 5.
+    #[serde(default = "five")]
+    pub interval_seconds: u32,
+    /// Whether a poll that comes sooner is answered `slow_down`. Default false: that Entra does so is unconfirmed.
+    #[serde(default)]
+    pub enforce_interval: bool,
+}
+
+impl Default for DeviceCode {
+    fn default() -> Self {
+        Self {
+            user: String::new(),
+            after_polls: one(),
+            declined: false,
+            expires_in_seconds: quarter_of_an_hour(),
+            interval_seconds: five(),
+            enforce_interval: false,
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn quarter_of_an_hour() -> u32 {
+    900
+}
+
+fn five() -> u32 {
+    5
 }
 
 /// An app registration or a managed identity, with its service principal.

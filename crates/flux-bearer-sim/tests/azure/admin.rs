@@ -102,6 +102,7 @@ fn refuses_a_wrong_state_by_the_name_of_the_field() {
     let app = |more: &str| tenant.replace("APP", &format!("{{name: a, clientId: {APP}, objectId: {APP_OID}, {more}}}"));
     let credential = |more: &str| app(&format!("federatedCredentials: [{{{more}}}]"));
     let organization = |more: &str| format!("organizations: [{{name: o, tenantId: {TENANT}, {more}}}]");
+    let subscription = |more: &str| format!("{}\nsubscriptions: [{{id: {APP}, tenantId: {TENANT}, {more}}}]", app(""));
     let twice = format!("tenants: [{{id: {TENANT}}}, {{id: {}}}]", TENANT.to_uppercase());
     let table = [
         ("issuers: [{issuer: http://x}]".to_owned(), "issuers[0].issuer: "),
@@ -118,7 +119,74 @@ fn refuses_a_wrong_state_by_the_name_of_the_field() {
             "tenants[0].applications[0].federatedCredentials: two credentials",
         ),
         (format!("imds: {{systemAssigned: {APP}}}"), "imds.systemAssigned: "),
+        (
+            format!("subscriptions: [{{id: {APP}, tenantId: {TENANT}}}]"),
+            "subscriptions[0].tenantId: there is no tenant",
+        ),
+        (subscription("pageSize: 0"), "subscriptions[0].pageSize: "),
+        (
+            subscription("roleAssignments: [{objectId: me, role: Owner}]"),
+            "subscriptions[0].roleAssignments[0].objectId: ",
+        ),
+        (
+            subscription("resourceGroups: [{name: a, location: x}, {name: A, location: x}]"),
+            "subscriptions[0].resourceGroups[].name: `A` occurs twice",
+        ),
+        (subscription("locks: [{level: ReadOnly, resourceGroup: a}]"), "subscriptions[0].locks[].resourceGroup: "),
+        (
+            subscription(&format!(
+                "resourceGroups: [{{name: a, location: x}}],
+                identities: [{{resourceGroup: a, name: abc, location: x, clientId: {APP}}}]"
+            )),
+            "subscriptions[0].identities[0].clientId: ",
+        ),
+        (
+            subscription(&format!(
+                "resourceGroups: [{{name: a, location: x}}],
+                identities: [{{resourceGroup: a, name: a, location: x, clientId: {APP}}}]"
+            )),
+            "subscriptions[0].identities[0].name: ",
+        ),
+        (
+            subscription(
+                "resourceGroups: [{name: a, location: x}],
+                managedClusters: [{resourceGroup: a, name: c, location: x, issuerUrl: 'http://x'}]",
+            ),
+            "subscriptions[0].managedClusters[0].issuerUrl: ",
+        ),
         (organization(""), "organizations[0].tenantId: there is no tenant"),
+        (
+            format!("{}\n{}", app(""), organization(&format!("administrators: [{APP_OID}]"))),
+            "organizations[0].administrators: `22222222",
+        ),
+        (
+            format!("{}\n{}", app(""), organization(&format!("members: [{{objectId: {APP_OID}}}], basicLicences: 0"))),
+            "organizations[0].basicLicences: ",
+        ),
+        (
+            format!("{}\n{}", app(""), organization("projects: [{name: p, groups: {readers: [me]}}]")),
+            "organizations[0].projects[0].groups.readers[0]: ",
+        ),
+        (
+            format!("{}\n{}", app(""), organization("accessControl: [{namespace: Git, token: repoV2, objectId: me}]")),
+            "organizations[0].accessControl[0].objectId: ",
+        ),
+        (
+            format!(
+                "{}\n{}",
+                app(""),
+                organization(&format!("accessControl: [{{namespace: Git, token: '', objectId: {APP}}}]"))
+            ),
+            "organizations[0].accessControl[0].token: ",
+        ),
+        (
+            format!("tenants: [{{id: {TENANT}, deviceCode: {{user: a@b}}}}]"),
+            "tenants[0].deviceCode.user: there is no user",
+        ),
+        (
+            format!("tenants: [{{id: {TENANT}, users: [{{objectId: me, userPrincipalName: a@b}}]}}]"),
+            "tenants[0].users[0].objectId: ",
+        ),
         (
             format!("{}\n{}", app(""), organization("projects: [{name: p, repositories: [{name: r, head: main}]}]")),
             "organizations[0].projects[0].repositories[0].head: `main` is no commit; write",

@@ -291,8 +291,13 @@ async fn lists_and_finds_projects_and_repositories() {
     );
 
     let options = request(Method::OPTIONS, &api("_apis"), &[("Authorization", &bearer(&token))], "");
-    assert_eq!(azure.send(options).await.json()["count"], 4);
-    assert_eq!(get("_apis/resourceAreas").await.json()["count"], 0);
+    let locations = azure.send(options).await.json();
+    assert!(locations["value"].as_array().unwrap().iter().any(|one| one["resourceName"] == "repositories"));
+    let areas = get("_apis/resourceAreas").await.json();
+    let graph = areas["value"].as_array().unwrap().iter().find(|one| one["name"] == "Graph").unwrap();
+    assert_eq!(graph["locationUrl"], "https://vssps.dev.azure.com/fabrikam/");
+    assert_eq!(get(&format!("_apis/resourceAreas/{}", graph["id"].as_str().unwrap())).await.json(), *graph);
+    assert_eq!(get("_apis/resourceAreas/x").await.status, 400);
 }
 
 /// The pkt-lines of a body; a flush is empty.
