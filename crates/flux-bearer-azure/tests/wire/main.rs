@@ -7,5 +7,6 @@ mod any;
 mod entra;
 mod http;
 mod imds;
+mod operator;
 mod probe;
 mod server;

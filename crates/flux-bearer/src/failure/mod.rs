@@ -7,6 +7,7 @@ pub mod devops;
 pub mod entra;
 pub mod imds;
 pub mod kubernetes;
+pub mod operator;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -122,7 +123,7 @@ impl Unreachable {
             Self::Connect => (
                 "ConnectionFailed",
                 format!("no connection to {service}"),
-                "Check DNS, the NetworkPolicy and the firewall between the pod and it; retried by itself",
+                "Check DNS, the firewall and, in a cluster, the NetworkPolicy on the way to it; retried by itself",
             ),
             Self::Timeout(limit) => (
                 "Timeout",
