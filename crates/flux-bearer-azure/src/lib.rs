@@ -14,7 +14,9 @@
 //!
 //! All of it sends through [`http::Http`].
 
+pub mod arm;
 pub mod entra;
+mod field;
 mod grant;
 pub mod http;
 pub mod imds;
@@ -22,6 +24,7 @@ pub mod mint;
 pub mod operator;
 pub mod probe;
 pub mod resource;
+mod rest;
 mod retry;
 pub mod secret;
 pub mod workload;

@@ -32,4 +32,20 @@ impl Resource {
             Self::Arm => &["https://management.azure.com", "https://management.core.windows.net"],
         }
     }
+
+    /// What it is called in words.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::AzureDevOps => "Azure DevOps",
+            Self::Arm => "Azure Resource Manager",
+        }
+    }
+
+    /// The reason of a failure to reach it.
+    pub(crate) fn unavailable(self) -> &'static str {
+        match self {
+            Self::AzureDevOps => "AzureDevOpsUnavailable",
+            Self::Arm => "ArmUnavailable",
+        }
+    }
 }

@@ -13,12 +13,9 @@ use super::{Resource, SignIn};
 use crate::entra::{self, Authority, Endpoint, Form};
 use crate::http::Http;
 use crate::imds::Imds;
-use crate::retry::{Setback, retry};
+use crate::retry::{Setback, WAITS, retry};
 use crate::workload::Assertion;
 use crate::{secret, workload};
-
-/// Waits before Entra ID is asked again, in seconds: it is busy for moments, and a person looks on.
-const WAITS: [u64; 3] = [1, 2, 4];
 
 /// A service principal at Entra ID, whatever proves it.
 struct Principal {

@@ -1,15 +1,17 @@
 //! One sign-in for the whole of a set-up.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use flux_bearer::failure::Failure;
 use jiff::Timestamp;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{AccessToken, Resource, SignIn};
 use crate::http::Http;
+use crate::retry::MAX_WAIT;
 
 /// How long before its end a token is replaced: longer than any single call, its waits included.
 pub const RENEW_BEFORE: Duration = Duration::from_mins(5);
@@ -28,11 +30,17 @@ struct Inner {
     sign_in: Arc<dyn SignIn>,
     tenant: Option<String>,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
-    azure_devops: Kept,
-    arm: Kept,
+    azure_devops: Lane,
+    arm: Lane,
 }
 
-type Kept = Mutex<Option<Arc<AccessToken>>>;
+/// What is kept of one resource.
+#[derive(Default)]
+struct Lane {
+    token: Mutex<Option<Arc<AccessToken>>>,
+    /// When the next request may go out.
+    next: std::sync::Mutex<Option<Instant>>,
+}
 
 /// Nothing of a token.
 impl fmt::Debug for Session {
@@ -74,11 +82,7 @@ impl Session {
     /// # Errors
     /// Why nobody is signed in, or a token of another tenant than the session's.
     pub async fn token(&self, resource: Resource) -> Result<Arc<AccessToken>, Failure> {
-        let kept = match resource {
-            Resource::AzureDevOps => &self.inner.azure_devops,
-            Resource::Arm => &self.inner.arm,
-        };
-        let mut kept = kept.lock().await;
+        let mut kept = self.lane(resource).token.lock().await;
         let lasts = |token: &Arc<AccessToken>, at: Timestamp| token.expires_at > at;
         if let Some(token) = kept.as_ref().filter(|token| lasts(token, (self.inner.now)() + RENEW_BEFORE)) {
             return Ok(Arc::clone(token));
@@ -92,5 +96,24 @@ impl Session {
     async fn sign_in(&self, resource: Resource) -> Result<AccessToken, Failure> {
         let grant = self.inner.sign_in.token(resource, self.tenant()).await?;
         AccessToken::accept(grant, resource.audiences(), self.tenant(), (self.inner.now)())
+    }
+
+    fn lane(&self, resource: Resource) -> &Lane {
+        match resource {
+            Resource::AzureDevOps => &self.inner.azure_devops,
+            Resource::Arm => &self.inner.arm,
+        }
+    }
+
+    /// When the next request may go out.
+    pub(crate) fn turn(&self, resource: Resource) -> Instant {
+        let next = *self.lane(resource).next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.unwrap_or_else(Instant::now)
+    }
+
+    /// Lets the next request wait, for a minute at most: Azure DevOps asks for it even with answers that it gives.
+    pub(crate) fn slow_down(&self, resource: Resource, asked: Duration) {
+        let mut next = self.lane(resource).next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = Some(Instant::now() + asked.min(MAX_WAIT));
     }
 }

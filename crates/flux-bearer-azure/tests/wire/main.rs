@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod any;
+mod arm;
 mod entra;
 mod http;
 mod imds;
 mod operator;
 mod probe;
+mod rest;
 mod server;
+mod signed_in;

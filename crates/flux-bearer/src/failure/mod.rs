@@ -3,6 +3,7 @@
 //! A [`Failure`] is built from codes and statuses only. No server's text is ever part of it, so it may go to a
 //! condition, an event, a log line and a metric label as it is.
 
+pub mod arm;
 pub mod devops;
 pub mod entra;
 pub mod imds;
