@@ -10,10 +10,11 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use bytes::{Bytes, BytesMut};
 use flux_bearer::failure::{Class, Failure, Unreachable};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Error as ClientError;
+use secrecy::{ExposeSecret, SecretString};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
@@ -105,6 +106,19 @@ impl Http {
         let (parts, body) = self.service.clone().oneshot(request).await?.into_parts();
         Ok(Response::from_parts(parts, first(body, bytes).await?))
     }
+}
+
+/// The header that carries `token`, hidden where headers are printed.
+pub(crate) fn bearer(token: &SecretString) -> Result<HeaderValue, Failure> {
+    let header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+    let mut header = header.map_err(|_| unsendable())?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// Whether the body is a page. A page is a page under any name: proxies and sign-in services mislabel theirs.
+pub(crate) fn is_html(answer: &Response<Bytes>) -> bool {
+    headers::media_type(answer.headers()) == "text/html" || answer.body().trim_ascii_start().starts_with(b"<")
 }
 
 /// The failure of a request that can't even be written down. What would go into it was checked when it was made.

@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flux_bearer::failure::{Class, Failure, Unreachable};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{Method, Request, Response};
 use http_body_util::Full;
-use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::sleep_until;
 use url::Url;
 
 use crate::http::headers::retry_after;
-use crate::http::{AGENT, request_id, unsendable};
+use crate::http::{AGENT, bearer, request_id, unsendable};
 use crate::operator::{AccessToken, Session};
 use crate::resource::Resource;
 use crate::retry::{Setback, WAITS, retry};
@@ -59,13 +58,15 @@ impl Session {
         let token = self.token(call.resource).await.map_err(Setback::last)?;
         let request = call.request(&token).map_err(Setback::last)?;
         sleep_until(self.turn(call.resource)).await;
-        let answer = self.http().exchange(request, DEADLINE, MAX_ANSWER).await.map_err(|lost| call.lost(lost))?;
+        let repeated = call.method.is_idempotent();
+        let answer = self.http().exchange(request, DEADLINE, MAX_ANSWER).await;
+        let answer = answer.map_err(|unreachable| lost(call.resource, repeated, unreachable))?;
         if let Some(asked) = retry_after(answer.headers()) {
             self.slow_down(call.resource, asked);
         }
         let undone = matches!(answer.status().as_u16(), 409 | 429);
         judge(&answer).map_err(|failure| Setback {
-            passing: failure.class == Class::Transient && (undone || call.method.is_idempotent()),
+            passing: failure.class == Class::Transient && (undone || repeated),
             failure,
         })?;
         Ok(answer)
@@ -74,13 +75,10 @@ impl Session {
 
 impl Call {
     fn request(&self, token: &AccessToken) -> Result<Request<Full<Bytes>>, Failure> {
-        let bearer = HeaderValue::try_from(format!("Bearer {}", token.secret.expose_secret()));
-        let mut bearer = bearer.map_err(|_| unsendable())?;
-        bearer.set_sensitive(true);
         let mut request = Request::builder()
             .method(self.method.clone())
             .uri(self.url.as_str())
-            .header(AUTHORIZATION, bearer)
+            .header(AUTHORIZATION, bearer(&token.secret)?)
             .header(ACCEPT, self.accept)
             .header(USER_AGENT, AGENT);
         match self.resource {
@@ -98,15 +96,16 @@ impl Call {
         };
         request.header(CONTENT_TYPE, *media_type).body(Full::from(body.to_string())).map_err(|_| unsendable())
     }
+}
 
-    fn lost(&self, unreachable: Unreachable) -> Setback {
-        let passing = match unreachable {
-            Unreachable::Connect => true,
-            Unreachable::Timeout(_) | Unreachable::Cut => self.method.is_idempotent(),
-            Unreachable::Tls | Unreachable::TooLarge(_) | Unreachable::Malformed => false,
-        };
-        Setback { failure: unreachable.failure(self.resource.unavailable(), self.resource.name()), passing }
-    }
+/// The setback of an answer that never came, after a request that may be `repeated`.
+pub(crate) fn lost(resource: Resource, repeated: bool, unreachable: Unreachable) -> Setback {
+    let passing = match unreachable {
+        Unreachable::Connect => true,
+        Unreachable::Timeout(_) | Unreachable::Cut => repeated,
+        Unreachable::Tls | Unreachable::TooLarge(_) | Unreachable::Malformed => false,
+    };
+    Setback { failure: unreachable.failure(resource.unavailable(), resource.name()), passing }
 }
 
 /// `https://HOST/` with these segments, each percent-encoded, and this query.
@@ -119,7 +118,9 @@ pub(crate) fn url(host: &str, segments: &[&str], query: &[(&str, &str)]) -> Resu
     }
     let mut url = Url::parse(&format!("https://{host}/")).map_err(|_| unsendable())?;
     url.path_segments_mut().map_err(|()| unsendable())?.pop_if_empty().extend(segments);
-    url.query_pairs_mut().extend_pairs(query);
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
     Ok(url)
 }
 

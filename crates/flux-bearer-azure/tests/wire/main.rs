@@ -5,6 +5,7 @@
 
 mod any;
 mod arm;
+mod devops;
 mod entra;
 mod http;
 mod imds;

@@ -5,6 +5,7 @@
 
 pub mod arm;
 pub mod devops;
+pub mod devops_rest;
 pub mod entra;
 pub mod imds;
 pub mod kubernetes;
