@@ -3,8 +3,8 @@
 //! A call is one exchange, tried again a few times while Azure is busy, and a typed answer. What takes minutes is the
 //! caller's to wait for: a new identity is not known everywhere at once, nor is a new role assignment.
 //!
-//! Wire format: <https://learn.microsoft.com/rest/api/azure/>; the versions are the ones that Azure's own clients used at
-//! the end of 2026. Everything here answers at once, so no long-running operation is followed.
+//! Wire format: <https://learn.microsoft.com/rest/api/azure/>; the versions are the ones that Azure's own clients used
+//! at the end of 2026. Everything here answers at once, so no long-running operation is followed.
 
 mod call;
 mod cluster;

@@ -1,7 +1,7 @@
 //! Azure DevOps' REST interface: what the set-up gives an identity there, and what it looks at.
 //!
-//! A call is one exchange, tried again a few times while Azure DevOps is busy, and a typed answer. What takes minutes is
-//! the caller's to wait for: a new identity is found late, and a right that was written is read back late.
+//! A call is one exchange, tried again a few times while Azure DevOps is busy, and a typed answer. What takes minutes
+//! is the caller's to wait for: a new identity is found late, and a right that was written is read back late.
 //!
 //! Wire format: <https://learn.microsoft.com/rest/api/azure/devops/>, version 7.1.
 
@@ -97,7 +97,7 @@ impl DevOps {
     /// Whom Azure DevOps takes the caller for.
     ///
     /// # Errors
-    /// [`anonymous`] where it takes it for nobody, and see [`flux_bearer::failure::devops_rest`], here as for every call.
+    /// [`anonymous`] where it takes it for nobody; otherwise see [`flux_bearer::failure::devops_rest`], as for every call.
     pub async fn who_am_i(&self) -> Result<Caller, Failure> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]

@@ -39,8 +39,8 @@ pub(crate) struct Call {
 impl Session {
     /// Makes `call`, a few times if it must, and gives the first answer that `judge` takes.
     ///
-    /// A failure that passes by itself is followed by another attempt where that does no harm: where the answer says that
-    /// nothing was done (409, 429), where no connection came about, and for methods that may be repeated.
+    /// A failure that passes by itself is followed by another attempt where that does no harm: where the answer says
+    /// that nothing was done (409, 429), where no connection came about, and for methods that may be repeated.
     pub(crate) async fn call(
         &self,
         call: &Call,

@@ -8,7 +8,8 @@ use tokio::time::sleep;
 /// Waits between the attempts of a set-up, in seconds: a person looks on, and Azure's own clients wait about as long.
 pub(crate) const WAITS: [u64; 3] = [1, 2, 4];
 
-/// Longest `Retry-After` that is waited for within one call. A longer one goes to the caller, which has others to serve.
+/// Longest `Retry-After` that is waited for within one call. A longer one goes to the caller, which has others to
+/// serve.
 pub(crate) const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// One attempt that came to nothing, and whether another may be made.

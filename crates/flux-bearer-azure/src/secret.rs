@@ -9,8 +9,8 @@ use crate::resource::Resource;
 /// Longest client secret that is sent, in bytes. Entra ID makes them of 40 characters.
 pub const MAX_SECRET_BYTES: usize = 1024;
 
-/// The form that asks for a token for `resource` as `client_id`, with a client secret. Blanks around it, such as the newline that `echo` leaves
-/// in a Secret, are not part of it: Entra ID makes none with blanks.
+/// The form that asks for a token for `resource` as `client_id`, with a client secret. Blanks around it, such as the
+/// newline that `echo` leaves in a Secret, are not part of it: Entra ID makes none with blanks.
 ///
 /// # Errors
 /// A secret that is empty or can't be one: nothing is worth sending then.

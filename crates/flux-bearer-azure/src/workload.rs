@@ -21,7 +21,8 @@ pub trait Assertion: Send + Sync {
     fn read(&self) -> BoxFuture<'_, Result<SecretString, Failure>>;
 }
 
-/// The form that asks for a token for `resource` as `client_id`, with the service account token that `assertion` reads now.
+/// The form that asks for a token for `resource` as `client_id`, with the service account token that `assertion` reads
+/// now.
 ///
 /// # Errors
 /// A token that can't be read, is empty, or is no token: nothing is worth sending then.

@@ -89,7 +89,7 @@ impl Token {
     }
 }
 
-/// What holds of any token, whoever it is for: its claims, where it has any that can be read, and how long it still lives.
+/// What holds of any token, whoever it is for: its claims, where it has any that can be read, and how long it lives.
 fn examine(grant: &Grant, now: Timestamp) -> Result<(Option<Value>, Duration), Failure> {
     check_text(grant.secret.expose_secret())?;
     let claims = claims(grant.secret.expose_secret());

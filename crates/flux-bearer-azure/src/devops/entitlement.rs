@@ -1,6 +1,7 @@
 //! Licences: what makes a service principal a member that may open repositories.
 //!
-//! Wire format: <https://learn.microsoft.com/rest/api/azure/devops/memberentitlementmanagement/service-principal-entitlements>.
+//! Wire format: Service Principal Entitlements under
+//! <https://learn.microsoft.com/rest/api/azure/devops/memberentitlementmanagement/>.
 
 use flux_bearer::failure::Failure;
 use flux_bearer::failure::devops_rest::{EntitlementRefused, Operation};

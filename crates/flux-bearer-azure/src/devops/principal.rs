@@ -31,8 +31,8 @@ struct Principal {
 }
 
 impl DevOps {
-    /// The member that is the service principal with this object id in the tenant. All members are looked through: there
-    /// is no question for one.
+    /// The member that is the service principal with this object id in the tenant. All members are looked through:
+    /// there is no question for one.
     pub async fn service_principal(&self, object_id: &str) -> Result<Option<Member>, Failure> {
         let segments = &["_apis", "graph", "serviceprincipals"];
         let target = graph(segments, &[], PREVIEW_1);

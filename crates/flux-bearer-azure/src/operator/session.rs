@@ -18,8 +18,8 @@ pub const RENEW_BEFORE: Duration = Duration::from_mins(5);
 
 /// Who does the set-up, signed in: hands out tokens, and asks the way of signing in as rarely as it can.
 ///
-/// Guarantees: at most one sign-in for a resource is under way, and a token that still works is used when a new one can't
-/// be had. Clones share everything.
+/// Guarantees: at most one sign-in for a resource is under way, and a token that still works is used when a new one
+/// can't be had. Clones share everything.
 #[derive(Clone)]
 pub struct Session {
     inner: Arc<Inner>,

@@ -19,6 +19,7 @@ use crate::signed_in::session;
 const SUBSCRIPTION: &str = "44444444-4444-4444-4444-444444444444";
 const PRINCIPAL: &str = "55555555-5555-5555-5555-555555555555";
 const ISSUER: &str = "https://westeurope.oic.prod-aks.azure.com/tenant/guid/";
+const IDENTITIES: &str = "providers/Microsoft.ManagedIdentity/userAssignedIdentities";
 const SUBJECT: &str = "system:serviceaccount:flux-system:flux-bearer-controller";
 
 fn arm(http: Http) -> Arm {
@@ -32,9 +33,7 @@ fn tags() -> Tags {
 /// An identity as ARM writes it: `resourcegroups` in its id is in lower case.
 fn identity_json() -> Value {
     json!({
-        "id": format!(
-            "/subscriptions/{SUBSCRIPTION}/resourcegroups/fleet/providers/Microsoft.ManagedIdentity/userAssignedIdentities/flux"
-        ),
+        "id": format!("/subscriptions/{SUBSCRIPTION}/resourcegroups/fleet/{IDENTITIES}/flux"),
         "name": "flux", "type": "Microsoft.ManagedIdentity/userAssignedIdentities", "location": "westeurope",
         "tags": {"flux-bearer": "production"},
         "properties": {"tenantId": TENANT, "principalId": PRINCIPAL, "clientId": CLIENT.to_uppercase()},
@@ -56,7 +55,7 @@ fn identity() -> UserAssigned {
 
 fn credential_json() -> Value {
     json!({
-        "id": "/subscriptions/x", "name": "c", "type": "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials",
+        "id": "/subscriptions/x", "name": "c", "type": "x",
         "properties": {"issuer": ISSUER, "subject": SUBJECT, "audiences": ["api://AzureADTokenExchange"]},
     })
 }
@@ -72,7 +71,7 @@ fn credential() -> FederatedCredential {
 
 fn cluster_json() -> Value {
     json!({
-        "id": format!("/subscriptions/{SUBSCRIPTION}/resourcegroups/aks/providers/Microsoft.ContainerService/managedClusters/c"),
+        "id": format!("/subscriptions/{SUBSCRIPTION}/resourcegroups/aks/providers/x/managedClusters/c"),
         "name": "c", "location": "westeurope", "type": "Microsoft.ContainerService/ManagedClusters",
         "properties": {
             "provisioningState": "Succeeded", "kubernetesVersion": "1.34",
@@ -115,9 +114,8 @@ async fn identities_are_made_read_listed_and_deleted() {
     assert_eq!(one.identity("fleet", "flux").await.unwrap(), Some(identity()));
     assert_eq!(one.put_identity("fleet", "flux", "westeurope", &tags()).await.unwrap(), identity());
     one.delete_identity("fleet", "flux").await.unwrap();
-    let path = format!(
-        "/subscriptions/{SUBSCRIPTION}/resourceGroups/fleet/providers/Microsoft.ManagedIdentity/userAssignedIdentities/flux?api-version=2024-11-30"
-    );
+    let group = format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/fleet");
+    let path = format!("{group}/{IDENTITIES}/flux?api-version=2024-11-30");
     let body = json!({"location": "westeurope", "tags": {"flux-bearer": "production"}});
     assert_eq!(
         sent(&log),
@@ -130,17 +128,14 @@ async fn identities_are_made_read_listed_and_deleted() {
 
     let (all, log) = says(&json!({"value": [identity_json()], "nextLink": null}));
     assert_eq!(all.identities().await.unwrap(), [identity()]);
-    let path = format!(
-        "/subscriptions/{SUBSCRIPTION}/providers/Microsoft.ManagedIdentity/userAssignedIdentities?api-version=2024-11-30"
-    );
+    let path = format!("/subscriptions/{SUBSCRIPTION}/{IDENTITIES}?api-version=2024-11-30");
     assert_eq!(sent(&log), [("GET".into(), path, Value::Null)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn federated_credentials_are_listed_written_and_deleted() {
-    let base = format!(
-        "/subscriptions/{SUBSCRIPTION}/resourceGroups/fleet/providers/Microsoft.ManagedIdentity/userAssignedIdentities/flux/federatedIdentityCredentials"
-    );
+    let group = format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/fleet");
+    let base = format!("{group}/{IDENTITIES}/flux/federatedIdentityCredentials");
     let (list, log) = says(&json!({"value": [credential_json()]}));
     assert_eq!(list.federated_credentials("fleet", "flux").await.unwrap(), [credential()]);
     assert_eq!(sent(&log), [("GET".into(), format!("{base}?api-version=2024-11-30"), Value::Null)]);

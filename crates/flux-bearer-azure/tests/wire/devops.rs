@@ -257,7 +257,10 @@ async fn a_missing_right_is_told_with_the_group_that_has_it() {
 }
 
 fn principal(object_id: &str) -> Value {
-    json!({"subjectKind": "servicePrincipal", "origin": "aad", "originId": object_id, "displayName": "flux-prod", "descriptor": SUBJECT})
+    json!({
+        "subjectKind": "servicePrincipal", "origin": "aad", "originId": object_id, "displayName": "flux-prod",
+        "descriptor": SUBJECT,
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -381,7 +384,10 @@ mod entitlement {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_inside_a_200_is_a_refusal() {
         use EntitlementRefused::{NoLicence, NotAllowed, NotYet, Other};
-        let refused = |errors: Value| json!({"operationResult": {"isSuccess": false, "errors": errors, "result": null}, "isSuccess": false, "servicePrincipalEntitlement": {}});
+        let refused = |errors: Value| {
+            let result = json!({"isSuccess": false, "errors": errors, "result": null});
+            json!({"operationResult": result, "isSuccess": false, "servicePrincipalEntitlement": {}})
+        };
         let too_early = format!("VS403283: Could not add user '{CANARY}' at this time.");
         let cases = [
             (refused(json!([{"key": 5000, "value": too_early}])), NotYet),
@@ -423,7 +429,8 @@ mod access {
     use super::*;
 
     fn list(name: &str, entry: &Value) -> Value {
-        json!({"count": 1, "value": [{"inheritPermissions": true, "token": "t", "acesDictionary": {name: entry}, "includeExtendedInfo": true}]})
+        let list = json!({"inheritPermissions": true, "token": "t", "acesDictionary": {name: entry}});
+        json!({"count": 1, "value": [list]})
     }
 
     async fn read(body: &Value) -> Access {
@@ -433,12 +440,14 @@ mod access {
     #[tokio::test(start_paused = true)]
     async fn it_is_read_for_one_identity() {
         let token = repository_token(PROJECT, REPOSITORY);
-        let entry = json!({"descriptor": descriptor(), "allow": 2, "deny": 4, "extendedInfo": {"effectiveAllow": 6, "effectiveDeny": 4, "inheritedAllow": 4}});
+        let extended = json!({"effectiveAllow": 6, "effectiveDeny": 4, "inheritedAllow": 4});
+        let entry = json!({"descriptor": descriptor(), "allow": 2, "deny": 4, "extendedInfo": extended});
         let (devops, log) = says(&list(&descriptor().to_uppercase(), &entry));
         let access = devops.access(Namespace::GIT_REPOSITORIES, &token, &descriptor()).await.unwrap();
         assert_eq!(access, Access { allow: 2, deny: 4, effective_allow: 6 });
         let query = format!(
-            "token=repoV2%2F{PROJECT}%2F{REPOSITORY}&descriptors=Microsoft.VisualStudio.Services.Claims.AadServicePrincipal%3B{TENANT}%5C{OBJECT}\
+            "token=repoV2%2F{PROJECT}%2F{REPOSITORY}\
+             &descriptors=Microsoft.VisualStudio.Services.Claims.AadServicePrincipal%3B{TENANT}%5C{OBJECT}\
              &includeExtendedInfo=true&recurse=false&api-version=7.1"
         );
         let namespace = "2e9eb7ed-3c0a-47d4-87c1-0ffdd275fd87";
@@ -467,7 +476,8 @@ mod access {
         let entries = "https://dev.azure.com/org/_apis/accesscontrolentries/52d39943-cb85-4d7f-8fa8-c6baac873819";
         let body = |merge: bool, allow: u32, deny: u32| {
             let entry = json!({"descriptor": descriptor(), "allow": allow, "deny": deny});
-            json!({"token": format!("$PROJECT:vstfs:///Classification/TeamProject/{PROJECT}"), "merge": merge, "accessControlEntries": [entry]})
+            let token = format!("$PROJECT:vstfs:///Classification/TeamProject/{PROJECT}");
+            json!({"token": token, "merge": merge, "accessControlEntries": [entry]})
         };
         let url = format!("{entries}?api-version=7.1");
         assert_eq!(

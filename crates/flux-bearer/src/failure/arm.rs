@@ -122,8 +122,8 @@ const LOOK: &str = "Compare its name: az resource list --resource-group GROUP --
 
 /// The codes that mean the same whatever was asked for.
 ///
-/// From ARM's list of common errors, <https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors>,
-/// and from Azure's own client libraries.
+/// From ARM's list of common errors and from Azure's own client libraries:
+/// <https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors>.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     Row("AuthenticationFailed", Permanent, TOKEN, "Azure doesn't take the token of who signs in", SIGN_IN),
@@ -186,7 +186,7 @@ fn from_status(status: u16, about: About<'_>) -> Failure {
             "FederationRejected",
             Permanent,
             code,
-            "Azure refuses the federated credential: it has the issuer and subject of another one of the identity, or the identity has 20",
+            "Azure refuses the federated credential: another one has its issuer and subject, or the identity has 20",
             "az identity federated-credential list --identity-name NAME --resource-group GROUP --output table",
         ),
         405 if about.operation == Operation::WriteFederation => Failure::new(
@@ -219,7 +219,8 @@ fn forbidden(code: &'static str, about: About<'_>) -> Failure {
     let (words, _, role) = about.operation.row();
     let cause = format!("who signs in may not {words}: {} is missing", about.operation.action());
     let fix = format!(
-        "Ask an owner: az role assignment create --assignee OBJECT_ID --role \"{role}\" --scope \"{}\"; a new assignment takes some minutes to count",
+        "Ask an owner: az role assignment create --assignee OBJECT_ID --role \"{role}\" --scope \"{}\"; \
+         a new assignment takes some minutes to count",
         about.scope
     );
     Failure::new("Forbidden", Permanent, code, cause, fix)

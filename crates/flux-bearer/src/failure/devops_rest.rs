@@ -83,7 +83,7 @@ const FORBIDDEN: [&str; 3] = ["AccessCheckException", "AccessDeniedException", "
 const ABSENT: [&str; 3] =
     ["ProjectDoesNotExistException", "ProjectDoesNotExistWithNameException", "GitRepositoryNotFoundException"];
 
-/// Whether an answer says that what was asked for is not there, or may not be seen, and that Azure DevOps itself says so.
+/// Whether an answer, and one of Azure DevOps itself, says that what was asked for is not there or may not be seen.
 pub fn is_absent(status: u16, type_key: &str) -> bool {
     ABSENT.contains(&type_key) || (status == 404 && !type_key.is_empty())
 }
@@ -211,7 +211,7 @@ impl EntitlementRefused {
                 Propagation,
                 "VS403283",
                 "Azure DevOps can't find the identity in its tenant, or not yet",
-                "It takes minutes after the identity was made; if it lasts, compare the object id: az identity show --query principalId",
+                "It takes minutes after the identity was made; if it lasts: az identity show --query principalId",
             ),
             Self::NoLicence => Failure::new(
                 LICENCE,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::Class::{Permanent, Transient};
 use super::{Failure, entra};
 
-/// One row: code, reason, cause, fix. Each stays until somebody changes something: a person waits for nothing to spread.
+/// One row: code, reason, cause, fix. Each stays until somebody changes something: a person waits for nothing to
+/// spread.
 struct Row(u32, &'static str, &'static str, &'static str);
 
 const CREDENTIAL: &str = "CredentialRejected";
