@@ -2,11 +2,12 @@
 //!
 //! Wire format: <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>.
 
-use aws_lc_rs::rand;
+use std::time::Duration;
+
 use bytes::Bytes;
-use flux_bearer::failure::{Class, Failure, entra};
+use flux_bearer::failure::{Class, Failure, entra, operator};
 use flux_bearer::identity::{is_guid, is_tenant};
-use flux_bearer::token::{AZURE_DEVOPS, Grant};
+use flux_bearer::token::Grant;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{Request, Response};
 use http_body_util::Full;
@@ -15,15 +16,13 @@ use url::{Url, form_urlencoded};
 
 use crate::grant::grant;
 use crate::http::headers::{retry_after, text};
-use crate::http::{AGENT, DEADLINE, Http, MAX_TOKEN_ANSWER, unsendable};
+use crate::http::{AGENT, DEADLINE, Http, MAX_TOKEN_ANSWER, request_id, unsendable};
+use crate::resource::Resource;
 
 /// The names of the public cloud's one login service, from its own instance discovery.
 const HOSTS: [&str; 4] = ["login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net"];
 
-/// How many codes of one error answer are looked at. Real ones have one or two.
-const MAX_CODES: usize = 8;
-
-/// Where tokens for Azure DevOps come from: the login service of the public cloud, under one of its names.
+/// Where tokens come from: the login service of the public cloud, under one of its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
     host: &'static str,
@@ -68,23 +67,37 @@ fn foreign() -> Failure {
 pub struct Form(String);
 
 impl Form {
-    /// The client credentials grant for Azure DevOps with the fields that prove the client.
-    pub(crate) fn new(client_id: &str, proof: &[(&str, &str)]) -> Self {
-        let scope = format!("{AZURE_DEVOPS}/.default");
+    /// The client credentials grant for `resource` with the fields that prove the client.
+    pub(crate) fn client_credentials(resource: Resource, client_id: &str, proof: &[(&str, &str)]) -> Self {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials").append_pair("client_id", client_id);
-        form.extend_pairs(proof).append_pair("scope", &scope);
+        form.extend_pairs(proof).append_pair("scope", &resource.scope());
         Self(form.finish())
+    }
+
+    /// Just these fields.
+    pub(crate) fn of(fields: &[(&str, &str)]) -> Self {
+        Self(form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish())
     }
 }
 
-/// The request for a token. `request_id` is a GUID that Entra ID repeats in its logs.
+/// What a form is sent to.
+#[derive(Clone, Copy, Debug)]
+pub enum Endpoint {
+    /// Hands out tokens.
+    Token,
+    /// Begins the sign-in of a person in a browser somewhere else.
+    DeviceCode,
+}
+
+/// The request that sends `form`. `request_id` is a GUID that Entra ID repeats in its logs.
 ///
 /// # Errors
 /// A tenant that would change the URL.
 pub fn request(
     authority: &Authority,
     tenant_id: &str,
+    endpoint: Endpoint,
     form: Form,
     request_id: Option<&str>,
 ) -> Result<Request<Full<Bytes>>, Failure> {
@@ -92,7 +105,11 @@ pub fn request(
     if !is_tenant(tenant_id) {
         return Err(unsendable());
     }
-    let mut request = Request::post(format!("https://{}/{tenant_id}/oauth2/v2.0/token", authority.host))
+    let name = match endpoint {
+        Endpoint::Token => "token",
+        Endpoint::DeviceCode => "devicecode",
+    };
+    let mut request = Request::post(format!("https://{}/{tenant_id}/oauth2/v2.0/{name}", authority.host))
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(ACCEPT, "application/json")
         .header(USER_AGENT, AGENT);
@@ -107,48 +124,83 @@ pub fn request(
 /// # Errors
 /// What Entra ID's answer means by [`flux_bearer::failure::entra`], or what kept it from arriving.
 pub async fn mint(http: &Http, authority: &Authority, tenant_id: &str, form: Form) -> Result<Grant, Failure> {
-    let id = request_id();
-    let request = request(authority, tenant_id, form, id.as_deref())?;
-    let answer = http.exchange(request, DEADLINE, MAX_TOKEN_ANSWER).await;
-    let answer = answer.map_err(|unreachable| unreachable.failure("EntraUnavailable", "Entra ID"))?;
-    grant(&answer).ok_or_else(|| refusal(&answer, id.as_deref()))
+    let answer = send(http, authority, tenant_id, Endpoint::Token, form).await?;
+    answer.grant().ok_or_else(|| answer.refusal().of_an_identity())
 }
 
-/// What an answer without a token says. Only numbers, the HTTP status and GUIDs leave it.
-fn refusal(answer: &Response<Bytes>, request_id: Option<&str>) -> Failure {
-    let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-    let field = |name: &str| body.get(name).and_then(Value::as_str);
-    let codes = codes(body.get("error_codes"), field("error_description").unwrap_or_default());
-    let (status, asked) = (answer.status().as_u16(), retry_after(answer.headers()));
-    let ids = [field("trace_id"), text(answer.headers(), "x-ms-request-id"), field("correlation_id"), request_id];
-    let trace = ids.into_iter().flatten().find(|id| is_guid(id));
-    entra::from_answer(&codes, field("error").unwrap_or_default(), status, asked).trace(trace)
+/// Sends `form` once.
+pub(crate) async fn send(
+    http: &Http,
+    authority: &Authority,
+    tenant_id: &str,
+    endpoint: Endpoint,
+    form: Form,
+) -> Result<Answer, Failure> {
+    let request_id = request_id();
+    let request = request(authority, tenant_id, endpoint, form, request_id.as_deref())?;
+    let http = http.exchange(request, DEADLINE, MAX_TOKEN_ANSWER).await;
+    let http = http.map_err(|unreachable| unreachable.failure("EntraUnavailable", "Entra ID"))?;
+    Ok(Answer { http, request_id })
+}
+
+/// What Entra ID answered, and the id that our request had.
+pub(crate) struct Answer {
+    pub(crate) http: Response<Bytes>,
+    request_id: Option<String>,
+}
+
+impl Answer {
+    pub(crate) fn grant(&self) -> Option<Grant> {
+        grant(&self.http)
+    }
+
+    pub(crate) fn refusal(&self) -> Refusal {
+        let body: Value = serde_json::from_slice(self.http.body()).unwrap_or_default();
+        let field = |name: &str| body.get(name).and_then(Value::as_str);
+        let header = text(self.http.headers(), "x-ms-request-id");
+        let ids = [field("trace_id"), header, field("correlation_id"), self.request_id.as_deref()];
+        Refusal {
+            codes: codes(body.get("error_codes"), field("error_description").unwrap_or_default()),
+            error: field("error").unwrap_or_default().to_owned(),
+            status: self.http.status().as_u16(),
+            retry_after: retry_after(self.http.headers()),
+            trace: ids.into_iter().flatten().find(|id| is_guid(id)).map(str::to_owned),
+        }
+    }
+}
+
+/// What an answer without a token says. Only numbers, the HTTP status and a GUID leave it; `error` is only compared.
+pub(crate) struct Refusal {
+    codes: Vec<u32>,
+    pub(crate) error: String,
+    status: u16,
+    retry_after: Option<Duration>,
+    trace: Option<String>,
+}
+
+impl Refusal {
+    /// What it means to an identity of a BearerToken.
+    fn of_an_identity(&self) -> Failure {
+        let failure = entra::from_answer(&self.codes, &self.error, self.status, self.retry_after);
+        failure.trace(self.trace.as_deref())
+    }
+
+    /// What it means to whoever does the set-up.
+    pub(crate) fn of_an_operator(&self) -> Failure {
+        let failure = operator::entra(&self.codes, &self.error, self.status, self.retry_after);
+        failure.trace(self.trace.as_deref())
+    }
 }
 
 /// The AADSTS numbers of an error: from the list, or from the words where an older answer has no list.
 fn codes(listed: Option<&Value>, description: &str) -> Vec<u32> {
-    let listed: Vec<u32> = listed.and_then(Value::as_array).into_iter().flatten().filter_map(code).collect();
-    let told = description.split("AADSTS").skip(1).filter_map(leading_number);
-    if listed.is_empty() { told.take(MAX_CODES).collect() } else { listed.into_iter().take(MAX_CODES).collect() }
+    let listed = listed.and_then(Value::as_array).into_iter().flatten().filter_map(code);
+    let listed: Vec<u32> = listed.take(entra::MAX_CODES).collect();
+    if listed.is_empty() { entra::codes(description) } else { listed }
 }
 
 fn code(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|code| code.try_into().ok()).or_else(|| value.as_str()?.parse().ok())
-}
-
-fn leading_number(text: &str) -> Option<u32> {
-    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    text.get(..end)?.parse().ok()
-}
-
-/// A random GUID (version 4) for a support case, or none when the machine has no randomness: it only helps to search.
-fn request_id() -> Option<String> {
-    let mut bytes = [0; 16];
-    rand::fill(&mut bytes).ok()?;
-    let random = u128::from_be_bytes(bytes) & !(0xf << 76 | 0b11 << 62);
-    let hex = format!("{:032x}", random | 4 << 76 | 0b10 << 62);
-    let parts = [hex.get(..8)?, hex.get(8..12)?, hex.get(12..16)?, hex.get(16..20)?, hex.get(20..)?];
-    Some(parts.join("-"))
 }
 
 #[cfg(test)]
@@ -193,22 +245,16 @@ mod tests {
     fn codes_are_listed_or_told() {
         let listed = serde_json::json!([7_000_215, "70021", -1, null, 99_999_999_999_u64]);
         assert_eq!(codes(Some(&listed), "AADSTS50000: x"), [7_000_215, 70021]);
-        assert_eq!(codes(None, "AADSTS700213: no\r\nTrace ID: 1 (AADSTS50000)"), [700_213, 50000]);
-        assert_eq!(codes(Some(&Value::Null), "AADSTS: AADSTSx AADSTS99999999999: "), [0_u32; 0]);
-        assert_eq!(codes(None, &"AADSTS1 ".repeat(1000)).len(), MAX_CODES);
-    }
-
-    #[test]
-    fn request_ids_are_random_guids() {
-        let (one, other) = (request_id().unwrap(), request_id().unwrap());
-        assert!(is_guid(&one) && one != other, "{one} {other}");
-        assert_eq!(&one[14..15], "4");
+        assert_eq!(codes(None, "AADSTS700213: no"), [700_213]);
+        assert_eq!(codes(Some(&Value::Null), "AADSTS700213: no"), [700_213]);
+        assert_eq!(codes(Some(&serde_json::json!(vec![1; 1000])), "").len(), entra::MAX_CODES);
     }
 
     #[test]
     fn a_tenant_that_changes_the_path_is_not_sent() {
         for tenant in ["", "..", "a/b", "a?b", "a#b", "a%2fb"] {
-            assert!(request(&Authority::default(), tenant, Form::new("c", &[]), None).is_err(), "{tenant}");
+            let request = request(&Authority::default(), tenant, Endpoint::Token, Form::of(&[]), None);
+            assert!(request.is_err(), "{tenant}");
         }
     }
 }

@@ -26,10 +26,24 @@ pub(crate) fn grant(answer: &Response<Bytes>) -> Option<Grant> {
     Some(Grant {
         secret: read.access_token,
         expires_in: read.expires_in.as_ref().and_then(seconds),
-        expires_on: read.expires_on.as_ref().and_then(seconds).and_then(since_epoch),
+        expires_on: read.expires_on.as_ref().and_then(epoch),
         refresh_in: read.refresh_in.as_ref().and_then(seconds),
         server_time: server_time(answer.headers()),
     })
+}
+
+/// The token that a person's sign-in hands out beside the access token, to get further ones without the person.
+pub(crate) fn refresh_token(answer: &Response<Bytes>) -> Option<SecretString> {
+    #[derive(Deserialize)]
+    struct Answer {
+        refresh_token: SecretString,
+    }
+    serde_json::from_slice(answer.body()).ok().map(|answer: Answer| answer.refresh_token)
+}
+
+/// A time in seconds since 1970, as a number or as a string with one.
+pub(crate) fn epoch(value: &Value) -> Option<Timestamp> {
+    seconds(value).and_then(since_epoch)
 }
 
 /// Seconds as a number or as a string with one; anything else says nothing.

@@ -7,12 +7,14 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use aws_lc_rs::rand;
 use bytes::{Bytes, BytesMut};
 use flux_bearer::failure::{Class, Failure, Unreachable};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Error as ClientError;
+use secrecy::{ExposeSecret, SecretString};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
@@ -106,11 +108,34 @@ impl Http {
     }
 }
 
+/// The header that carries `token`, hidden where headers are printed.
+pub(crate) fn bearer(token: &SecretString) -> Result<HeaderValue, Failure> {
+    let header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+    let mut header = header.map_err(|_| unsendable())?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// Whether the body is a page. A page is a page under any name: proxies and sign-in services mislabel theirs.
+pub(crate) fn is_html(answer: &Response<Bytes>) -> bool {
+    headers::media_type(answer.headers()) == "text/html" || answer.body().trim_ascii_start().starts_with(b"<")
+}
+
 /// The failure of a request that can't even be written down. What would go into it was checked when it was made.
 pub(crate) fn unsendable() -> Failure {
-    let fix = "Check the ids in spec.identity and the repository's URL";
+    let fix = "Check the ids and names that were given, and the repository's URL";
     let cause = "the request holds characters that no request takes";
     Failure::new("RequestRejected", Class::Permanent, "RequestInvalid", cause, fix)
+}
+
+/// A random GUID (version 4) for a support case, or none when the machine has no randomness: it only helps to search.
+pub(crate) fn request_id() -> Option<String> {
+    let mut bytes = [0; 16];
+    rand::fill(&mut bytes).ok()?;
+    let random = u128::from_be_bytes(bytes) & !(0xf << 76 | 0b11 << 62);
+    let hex = format!("{:032x}", random | 4 << 76 | 0b10 << 62);
+    let parts = [hex.get(..8)?, hex.get(8..12)?, hex.get(12..16)?, hex.get(16..20)?, hex.get(20..)?];
+    Some(parts.join("-"))
 }
 
 /// The first `wanted` bytes of `body`: never holds more, however much is sent.
@@ -162,6 +187,13 @@ fn is_refusal(kind: io::ErrorKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn request_ids_are_random_guids() {
+        let (one, other) = (request_id().unwrap(), request_id().unwrap());
+        assert!(flux_bearer::identity::is_guid(&one) && one != other, "{one} {other}");
+        assert_eq!(&one[14..15], "4");
+    }
 
     #[test]
     fn an_error_is_read_by_its_innermost_type() {

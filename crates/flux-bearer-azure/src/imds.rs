@@ -9,18 +9,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use flux_bearer::failure::{Failure, Unreachable, imds};
 use flux_bearer::identity::Selector;
-use flux_bearer::token::{AZURE_DEVOPS, Grant};
+use flux_bearer::token::Grant;
 use http::header::USER_AGENT;
 use http::{Request, Response};
 use http_body_util::Full;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use url::form_urlencoded;
 
 use crate::grant::grant;
 use crate::http::headers::retry_after;
 use crate::http::{AGENT, DEADLINE, Http, MAX_TOKEN_ANSWER, unsendable};
+use crate::resource::Resource;
+use crate::retry::{Setback, retry};
 
 /// Where IMDS is on every machine of Azure.
 const ENDPOINT: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
@@ -31,9 +33,6 @@ const API_VERSION: &str = "2018-02-01";
 /// Waits between attempts, in seconds. The documentation's 2, 6, 14 and 30 with one before and one after them, because
 /// an update of IMDS (410) may take 70 s: these make 73.
 pub const WAITS: [u64; 6] = [1, 2, 6, 14, 30, 20];
-
-/// Longest `Retry-After` that is waited for within a mint. A longer one goes to the caller, which has others to serve.
-pub const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// How many requests may be on the way at once: IMDS takes five of the identity category a machine.
 pub const MAX_IN_FLIGHT: usize = 5;
@@ -53,12 +52,6 @@ struct Limits {
     next: Mutex<Option<Instant>>,
 }
 
-/// One attempt that gave no token, and whether another may.
-struct Setback {
-    failure: Failure,
-    passing: bool,
-}
-
 impl Imds {
     /// A client that sends through `http`, which must not lead through a proxy: see [`Http::link_local`].
     pub fn new(http: Http) -> Self {
@@ -66,28 +59,17 @@ impl Imds {
         Self { http, limits: Arc::new(limits) }
     }
 
-    /// A token of the machine's identity, within about 75 s, the time of the requests themselves apart.
+    /// A token for `resource` of the machine's identity, within about 75 s, the time of the requests themselves apart.
     ///
     /// # Errors
     /// What IMDS says by [`flux_bearer::failure::imds`], or what kept its answer from arriving. 404, 410, 429, 5xx and
     /// broken connections have been retried then, everything else was final at once.
-    pub async fn mint(&self, selector: &Selector) -> Result<Grant, Failure> {
-        for wait in WAITS.map(Duration::from_secs) {
-            let setback = match self.attempt(selector).await {
-                Ok(grant) => return Ok(grant),
-                Err(setback) => setback,
-            };
-            let wait = wait.max(setback.failure.retry_after.unwrap_or_default());
-            if !setback.passing || wait > MAX_WAIT {
-                return Err(setback.failure);
-            }
-            sleep(wait).await;
-        }
-        self.attempt(selector).await.map_err(|setback| setback.failure)
+    pub async fn mint(&self, resource: Resource, selector: &Selector) -> Result<Grant, Failure> {
+        retry(&WAITS, || self.attempt(resource, selector)).await
     }
 
-    async fn attempt(&self, selector: &Selector) -> Result<Grant, Setback> {
-        let request = request(selector).map_err(|failure| Setback { failure, passing: false })?;
+    async fn attempt(&self, resource: Resource, selector: &Selector) -> Result<Grant, Setback> {
+        let request = request(resource, selector).map_err(Setback::last)?;
         // The semaphore is never closed, so the permit is always there.
         let _permit = self.limits.in_flight.acquire().await.ok();
         sleep_until(self.limits.turn()).await;
@@ -108,13 +90,13 @@ impl Limits {
     }
 }
 
-/// The request for a token of the identity that `selector` names.
+/// The request for a token for `resource` of the identity that `selector` names.
 ///
 /// # Errors
 /// None that a selector could cause: its values are percent-encoded.
-pub fn request(selector: &Selector) -> Result<Request<Full<Bytes>>, Failure> {
+pub fn request(resource: Resource, selector: &Selector) -> Result<Request<Full<Bytes>>, Failure> {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("api-version", API_VERSION).append_pair("resource", AZURE_DEVOPS);
+    query.append_pair("api-version", API_VERSION).append_pair("resource", resource.id());
     match selector {
         Selector::System => &mut query,
         Selector::ClientId(id) => query.append_pair("client_id", id),

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use crate::entra::{self, Authority};
 use crate::http::Http;
 use crate::imds::Imds;
+use crate::resource::Resource;
 use crate::workload::Assertion;
 use crate::{secret, workload};
 
@@ -38,18 +39,21 @@ impl Azure {
         Self { entra, imds: Imds::new(imds), authority }
     }
 
-    /// A new token for `identity`. One request for Entra ID, as many as IMDS documents for IMDS.
+    /// A new token for Azure DevOps as `identity`. One request for Entra ID, as many as IMDS documents for IMDS.
     ///
     /// # Errors
     /// Why there is none, and when to try again: see [`Failure::class`].
     pub async fn mint(&self, identity: &Identity, credential: Credential) -> Result<Grant, Failure> {
+        let resource = Resource::AzureDevOps;
         let (tenant_id, form) = match (identity, credential) {
-            (Identity::ManagedIdentity { selector }, Credential::None) => return self.imds.mint(selector).await,
+            (Identity::ManagedIdentity { selector }, Credential::None) => {
+                return self.imds.mint(resource, selector).await;
+            }
             (Identity::WorkloadIdentity { tenant_id, client_id }, Credential::Assertion(assertion)) => {
-                (tenant_id, workload::form(client_id, assertion.as_ref()).await?)
+                (tenant_id, workload::form(resource, client_id, assertion.as_ref()).await?)
             }
             (Identity::ClientSecret { tenant_id, client_id, .. }, Credential::ClientSecret(secret)) => {
-                (tenant_id, secret::form(client_id, &secret)?)
+                (tenant_id, secret::form(resource, client_id, &secret)?)
             }
             _ => return Err(mismatch(identity)),
         };

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use flux_bearer::failure::{Failure, devops};
 use flux_bearer::repository::Repository;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
-use crate::http::headers::{retry_after, text};
-use crate::http::{AGENT, Http, unsendable};
+use crate::http::headers::{media_type, retry_after, text};
+use crate::http::{AGENT, Http, bearer, is_html, unsendable};
 
 /// How long the opening of the answer may take. A repository with a hundred thousand refs keeps Azure DevOps busy for
 /// some seconds before the first byte.
@@ -39,11 +39,8 @@ pub async fn probe(http: &Http, repository: &Repository, token: &SecretString) -
 /// # Errors
 /// A token that no header takes.
 pub fn request(repository: &Repository, token: &SecretString) -> Result<Request<Full<Bytes>>, Failure> {
-    let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
-    let mut bearer = bearer.map_err(|_| unsendable())?;
-    bearer.set_sensitive(true);
     Request::get(repository.info_refs())
-        .header(AUTHORIZATION, bearer)
+        .header(AUTHORIZATION, bearer(token)?)
         .header(USER_AGENT, AGENT)
         .header("X-TFS-FedAuthRedirect", "Suppress")
         .body(Full::default())
@@ -52,20 +49,13 @@ pub fn request(repository: &Repository, token: &SecretString) -> Result<Request<
 
 fn is_advertisement(answer: &Response<Bytes>) -> bool {
     answer.status() == StatusCode::OK
-        && media_type(answer) == ADVERTISEMENT
+        && media_type(answer.headers()) == ADVERTISEMENT
         && first_line(answer.body()).is_some_and(|line| line.trim_ascii_end() == SERVICE)
 }
 
 fn refusal(answer: &Response<Bytes>) -> Failure {
-    // A page is a page under any name: proxies and sign-in services mislabel theirs.
-    let html = media_type(answer) == "text/html" || answer.body().trim_ascii_start().starts_with(b"<");
-    let failure = devops::from_answer(answer.status().as_u16(), html, retry_after(answer.headers()));
+    let failure = devops::from_answer(answer.status().as_u16(), is_html(answer), retry_after(answer.headers()));
     failure.trace(text(answer.headers(), "activityid"))
-}
-
-fn media_type(answer: &Response<Bytes>) -> String {
-    let value = text(answer.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// The payload of the first pkt-line: four hex digits of its length, themselves included, then that many bytes.

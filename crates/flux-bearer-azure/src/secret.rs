@@ -4,17 +4,18 @@ use flux_bearer::failure::{Class, Failure};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::entra::Form;
+use crate::resource::Resource;
 
 /// Longest client secret that is sent, in bytes. Entra ID makes them of 40 characters.
 pub const MAX_SECRET_BYTES: usize = 1024;
 
-/// The form that signs in as `client_id` with a client secret. Blanks around it, such as the newline that `echo` leaves
-/// in a Secret, are not part of it: Entra ID makes none with blanks.
+/// The form that asks for a token for `resource` as `client_id`, with a client secret. Blanks around it, such as the
+/// newline that `echo` leaves in a Secret, are not part of it: Entra ID makes none with blanks.
 ///
 /// # Errors
 /// A secret that is empty or can't be one: nothing is worth sending then.
-pub fn form(client_id: &str, secret: &SecretString) -> Result<Form, Failure> {
-    Ok(Form::new(client_id, &[("client_secret", check(secret.expose_secret())?)]))
+pub fn form(resource: Resource, client_id: &str, secret: &SecretString) -> Result<Form, Failure> {
+    Ok(Form::client_credentials(resource, client_id, &[("client_secret", check(secret.expose_secret())?)]))
 }
 
 fn check(text: &str) -> Result<&str, Failure> {

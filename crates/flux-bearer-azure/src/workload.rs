@@ -5,6 +5,7 @@ use futures::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::entra::Form;
+use crate::resource::Resource;
 
 /// Longest service account token that is sent, in bytes. Real ones have 1 to 2 KiB.
 pub const MAX_ASSERTION_BYTES: usize = 16 * 1024;
@@ -20,17 +21,18 @@ pub trait Assertion: Send + Sync {
     fn read(&self) -> BoxFuture<'_, Result<SecretString, Failure>>;
 }
 
-/// The form that signs in as `client_id` with the service account token that `assertion` reads now.
+/// The form that asks for a token for `resource` as `client_id`, with the service account token that `assertion` reads
+/// now.
 ///
 /// # Errors
 /// A token that can't be read, is empty, or is no token: nothing is worth sending then.
-pub async fn form(client_id: &str, assertion: &dyn Assertion) -> Result<Form, Failure> {
+pub async fn form(resource: Resource, client_id: &str, assertion: &dyn Assertion) -> Result<Form, Failure> {
     let token = assertion.read().await?;
     let proof = [
         ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
         ("client_assertion", check(token.expose_secret())?),
     ];
-    Ok(Form::new(client_id, &proof))
+    Ok(Form::client_credentials(resource, client_id, &proof))
 }
 
 fn check(text: &str) -> Result<&str, Failure> {

@@ -2,17 +2,35 @@
 
 use std::fmt;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::{Host, Url};
 
 use crate::failure::{Class, Failure};
 use crate::resource::Format;
+
+/// What the portal leaves as it is in a part of a URL: the set of JavaScript's `encodeURIComponent`.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
 
 /// A repository of Azure DevOps Services. Its existence proves that its host is Azure DevOps: no token goes elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Repository {
     url: String,
     user: bool,
+}
+
+struct Parts {
+    organization: String,
+    project: String,
+    repository: String,
 }
 
 impl Repository {
@@ -37,6 +55,45 @@ impl Repository {
             return Err(invalid("the repository URL can't be read"));
         }
         Ok(Self { url: bare.as_str().trim_end_matches('/').to_owned(), user })
+    }
+
+    /// The organisation that it belongs to.
+    pub fn organization(&self) -> String {
+        self.parts().organization
+    }
+
+    /// The project that it is in, without percent-encoding. A URL without one means the project of the same name.
+    pub fn project(&self) -> String {
+        self.parts().project
+    }
+
+    /// Its own name, without percent-encoding.
+    pub fn repository(&self) -> String {
+        self.parts().repository
+    }
+
+    /// The one way to write it that Flux reads whatever its provider: `https://dev.azure.com/ORG/PROJECT/_git/REPO`.
+    pub fn canonical(&self) -> String {
+        let Parts { organization, project, repository } = self.parts();
+        let [organization, project, repository] =
+            [&organization, &project, &repository].map(|part| utf8_percent_encode(part, COMPONENT));
+        format!("https://dev.azure.com/{organization}/{project}/_git/{repository}")
+    }
+
+    /// What the URL names. Parsing has seen that each part is there.
+    fn parts(&self) -> Parts {
+        let bare = self.url.strip_prefix("https://").unwrap_or(&self.url);
+        let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
+        let mut segments = path.split('/').map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned());
+        let before: Vec<String> = segments.by_ref().take_while(|segment| segment != "_git").collect();
+        let repository = segments.next().unwrap_or_default();
+        let mut before = before.into_iter();
+        let organization = match host.strip_suffix(".visualstudio.com") {
+            Some(organization) => organization.to_owned(),
+            None => before.next().unwrap_or_default(),
+        };
+        let project = before.rfind(|segment| !segment.eq_ignore_ascii_case("DefaultCollection"));
+        Parts { organization, project: project.unwrap_or_else(|| repository.clone()), repository }
     }
 
     /// Where Git asks for the branches.
@@ -131,6 +188,33 @@ mod tests {
             "https://DEV.azure.com/org/project/_git/repo/",
         ] {
             assert!(Repository::parse(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn every_form_names_organisation_project_and_repository() {
+        for (url, [organization, project, repository], canonical) in [
+            ("https://dev.azure.com/org/project/_git/repo", ["org", "project", "repo"], "org/project/_git/repo"),
+            ("https://org@dev.azure.com/org/project/_git/repo/", ["org", "project", "repo"], "org/project/_git/repo"),
+            ("https://dev.azure.com/org/_git/repo", ["org", "repo", "repo"], "org/repo/_git/repo"),
+            ("https://dev.azure.com/org/DefaultCollection/p/_git/r", ["org", "p", "r"], "org/p/_git/r"),
+            ("https://org.visualstudio.com/project/_git/repo", ["org", "project", "repo"], "org/project/_git/repo"),
+            ("https://org.visualstudio.com/_git/repo", ["org", "repo", "repo"], "org/repo/_git/repo"),
+            ("https://org.visualstudio.com/defaultcollection/_git/r", ["org", "r", "r"], "org/r/_git/r"),
+            ("https://org.visualstudio.com/DefaultCollection/p/_git/r", ["org", "p", "r"], "org/p/_git/r"),
+            (
+                "https://dev.azure.com/org/My%20Project%20(1)/_git/Gr%C3%BCn%20%26%20%25",
+                ["org", "My Project (1)", "Grün & %"],
+                "org/My%20Project%20(1)/_git/Gr%C3%BCn%20%26%20%25",
+            ),
+            ("https://dev.azure.com/org/grün/%5Fgit/x_git", ["org", "grün", "x_git"], "org/gr%C3%BCn/_git/x_git"),
+            ("https://dev.azure.com/org/x_git/_git/_git", ["org", "x_git", "_git"], "org/x_git/_git/_git"),
+        ] {
+            let read = Repository::parse(url).unwrap();
+            assert_eq!([read.organization(), read.project(), read.repository()], [organization, project, repository]);
+            assert_eq!(read.canonical(), format!("https://dev.azure.com/{canonical}"));
+            let again = Repository::parse(&read.canonical()).unwrap();
+            assert_eq!((again.canonical(), again.to_string()), (read.canonical(), read.canonical()), "{url}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! From what an issuer handed out to a token that may be written, or the reason why it may not.
 
+pub mod access;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -71,12 +73,10 @@ impl Token {
     /// An empty or oversized token, one with characters that no header takes, one that has expired, one without a
     /// believable expiry, and one whose readable claims name another audience, tenant, client or object.
     pub fn accept(grant: Grant, identity: &Identity, now: Timestamp) -> Result<Self, Failure> {
-        check_text(grant.secret.expose_secret())?;
-        let claims = claims(grant.secret.expose_secret());
+        let (claims, lifetime) = examine(&grant, now)?;
         if let Some(claims) = &claims {
             check_claims(claims, identity)?;
         }
-        let lifetime = lifetime(&grant, claims.as_ref(), now)?;
         Ok(Self {
             fingerprint: fingerprint(grant.secret.expose_secret()),
             issued_at: now,
@@ -87,6 +87,14 @@ impl Token {
             secret: grant.secret,
         })
     }
+}
+
+/// What holds of any token, whoever it is for: its claims, where it has any that can be read, and how long it lives.
+fn examine(grant: &Grant, now: Timestamp) -> Result<(Option<Value>, Duration), Failure> {
+    check_text(grant.secret.expose_secret())?;
+    let claims = claims(grant.secret.expose_secret());
+    let lifetime = lifetime(grant, claims.as_ref(), now)?;
+    Ok((claims, lifetime))
 }
 
 fn check_text(token: &str) -> Result<(), Failure> {
@@ -139,6 +147,11 @@ fn claim<'a>(claims: &'a Value, names: &[&str]) -> Option<&'a str> {
     names.iter().find_map(|name| claims.get(name)?.as_str())
 }
 
+/// What a claim says goes into a status or a message only as a GUID: a hostile token must not write prose there.
+fn guid(claims: &Value, names: &[&str]) -> Option<String> {
+    claim(claims, names).filter(|id| is_guid(id)).map(str::to_ascii_lowercase)
+}
+
 fn check_claims(claims: &Value, identity: &Identity) -> Result<(), Failure> {
     // A tenant may be named by domain, and the claim is always the GUID: only like is compared with like.
     let tenant = identity.tenant_id().filter(|tenant| is_guid(tenant));
@@ -165,11 +178,7 @@ fn check_claims(claims: &Value, identity: &Identity) -> Result<(), Failure> {
 }
 
 fn holder(claims: Option<&Value>, identity: &Identity) -> StatusIdentity {
-    // What a claim says goes into the status only as a GUID: a hostile token must not write prose there.
-    let guid = |names: &[&str]| {
-        let found = claims.and_then(|claims| claim(claims, names)).filter(|id| is_guid(id));
-        found.map(str::to_ascii_lowercase)
-    };
+    let guid = |names: &[&str]| claims.and_then(|claims| guid(claims, names));
     StatusIdentity {
         tenant_id: guid(&["tid"]).or_else(|| identity.tenant_id().map(str::to_owned)),
         client_id: guid(&["appid", "azp"]).or_else(|| identity.client_id().map(str::to_owned)),

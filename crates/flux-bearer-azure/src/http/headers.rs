@@ -1,9 +1,9 @@
-//! The times that an answer's headers tell.
+//! What an answer's headers tell.
 
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{DATE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 
@@ -30,6 +30,12 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// The first value of a header, when it is text.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+/// What the body is said to be, in lower case and without parameters.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = text(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// A run of digits; one beyond any number means as long as can be.

@@ -7,6 +7,7 @@ use flux_bearer_azure::http::Http;
 use flux_bearer_azure::imds::Imds;
 use flux_bearer_azure::mint::{Azure, Credential};
 use flux_bearer_azure::probe::probe;
+use flux_bearer_azure::resource::Resource;
 use proptest::prelude::*;
 
 use crate::server::{CLIENT, TENANT, plain, refusing, server, with};
@@ -24,7 +25,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
 
 async fn ask_everyone(http: Http) {
     let selector = Selector::System;
-    assert!(Imds::new(http.clone()).mint(&selector).await.is_err());
+    assert!(Imds::new(http.clone()).mint(Resource::AzureDevOps, &selector).await.is_err());
     let repository = Repository::parse("https://dev.azure.com/org/project/_git/repo").unwrap();
     assert!(probe(&http, &repository, &"token".into()).await.is_err());
     let identity = flux_bearer::identity::Identity::ClientSecret {

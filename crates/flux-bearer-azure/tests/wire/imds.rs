@@ -12,6 +12,7 @@ use flux_bearer_azure::entra::Authority;
 use flux_bearer_azure::http::{AGENT, Http};
 use flux_bearer_azure::imds::{Imds, MAX_IN_FLIGHT, WAITS};
 use flux_bearer_azure::mint::{Azure, Credential};
+use flux_bearer_azure::resource::Resource;
 use futures::future::join_all;
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -33,7 +34,7 @@ fn good() -> axum::response::Response {
 }
 
 async fn mint(http: Http) -> Result<Grant, Failure> {
-    Imds::new(http).mint(&Selector::System).await
+    Imds::new(http).mint(Resource::AzureDevOps, &Selector::System).await
 }
 
 /// Seconds between the requests of a log.
@@ -139,7 +140,7 @@ async fn no_second_sees_more_than_twenty_requests() {
     let (http, log) = server(|_| good());
     let imds = Imds::new(http);
     let clones: Vec<Imds> = (0..100).map(|_| imds.clone()).collect();
-    let minted = join_all(clones.iter().map(|imds| imds.mint(&Selector::System))).await;
+    let minted = join_all(clones.iter().map(|imds| imds.mint(Resource::AzureDevOps, &Selector::System))).await;
     assert!(minted.iter().all(Result::is_ok));
     let times: Vec<Instant> = log.lock().unwrap().iter().map(|(at, _)| *at).collect();
     assert_eq!(times.len(), 100);
@@ -161,7 +162,7 @@ async fn no_more_than_five_requests_are_on_the_way() {
     });
     let imds = Imds::new(Http::new(router));
     let clones: Vec<Imds> = (0..40).map(|_| imds.clone()).collect();
-    let minted = join_all(clones.iter().map(|imds| imds.mint(&Selector::System))).await;
+    let minted = join_all(clones.iter().map(|imds| imds.mint(Resource::AzureDevOps, &Selector::System))).await;
     assert!(minted.iter().all(Result::is_ok));
     assert_eq!(most.load(Ordering::SeqCst), MAX_IN_FLIGHT);
     assert_eq!(now.load(Ordering::SeqCst), 0);
@@ -171,11 +172,11 @@ async fn no_more_than_five_requests_are_on_the_way() {
 async fn a_mint_that_waits_for_its_next_attempt_blocks_nobody() {
     let (http, log) = server(|n| if n < MAX_IN_FLIGHT { plain(410, "") } else { good() });
     let imds = Imds::new(http);
-    let first = join_all((0..MAX_IN_FLIGHT).map(|_| imds.mint(&Selector::System)));
+    let first = join_all((0..MAX_IN_FLIGHT).map(|_| imds.mint(Resource::AzureDevOps, &Selector::System)));
     let other = async {
         sleep(Duration::from_millis(500)).await;
         let start = Instant::now();
-        imds.mint(&Selector::System).await.map(|_| start.elapsed())
+        imds.mint(Resource::AzureDevOps, &Selector::System).await.map(|_| start.elapsed())
     };
     let (first, other) = futures::join!(first, other);
     assert!(first.iter().all(Result::is_ok));

@@ -4,8 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod any;
+mod arm;
+mod devops;
 mod entra;
 mod http;
 mod imds;
+mod operator;
 mod probe;
+mod rest;
 mod server;
+mod signed_in;

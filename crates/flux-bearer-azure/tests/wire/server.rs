@@ -114,7 +114,7 @@ pub(crate) fn hostile() -> Vec<(&'static str, Answer)> {
         ("nothing", || plain(200, "")),
         ("no content", || plain(204, "")),
         ("a long answer", || plain(200, format!(r#"{{"access_token":"{}"}}"#, CANARY.repeat(10_000)))),
-        ("an endless answer", || plain(200, dripping(Duration::from_millis(1)))),
+        ("an endless answer", || plain(200, dripping(Duration::from_millis(10)))),
         ("a stalling answer", || plain(200, stalling(r#"{"access_token":"canary"#))),
         ("a cut answer", || plain(200, broken(r#"{"access_token":"canary"#))),
         ("a redirect", || with(plain(302, page()), &[("location", "https://evil.example/canary")])),

@@ -85,6 +85,9 @@ const TABLE: &[Row] = &[
     Row(1_000_031, Permanent, IDENTITY, "the application can't be used this way", "Check spec.identity.clientId"),
 ];
 
+/// How many codes of one error are looked at. Real ones have one or two.
+pub const MAX_CODES: usize = 8;
+
 /// How long the loop guard (AADSTS50196) wants to be left alone. The interval is not documented; five minutes is what
 /// field reports wait.
 const LOOP_GUARD: Duration = Duration::from_secs(300);
@@ -102,6 +105,16 @@ pub fn from_answer(codes: &[u32], error: &str, status: u16, retry_after: Option<
 /// The failure for an answer without a code: throttling and gateway faults come as plain text or HTML.
 pub fn from_status(status: u16, retry_after: Option<Duration>) -> Failure {
     from_error("", status, retry_after)
+}
+
+/// The AADSTS numbers in a text, in their order; nothing else of it is kept.
+pub fn codes(text: &str) -> Vec<u32> {
+    text.split("AADSTS").skip(1).filter_map(leading_number).take(MAX_CODES).collect()
+}
+
+fn leading_number(text: &str) -> Option<u32> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    text.get(..end)?.parse().ok()
 }
 
 fn from_row(Row(code, class, reason, cause, fix): &Row, retry_after: Option<Duration>) -> Failure {
@@ -178,6 +191,13 @@ mod tests {
             let failure = from_answer(codes, error, status, None);
             assert_eq!((failure.class, &*failure.code), (class, code));
         }
+    }
+
+    #[test]
+    fn codes_are_read_from_words() {
+        assert_eq!(codes("AADSTS700213: no\r\nTrace ID: 1 (AADSTS50000)"), [700_213, 50000]);
+        assert_eq!(codes("AADSTS: AADSTSx AADSTS99999999999: "), [0_u32; 0]);
+        assert_eq!(codes(&"AADSTS1 ".repeat(1000)).len(), MAX_CODES);
     }
 
     #[test]

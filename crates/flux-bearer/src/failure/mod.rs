@@ -3,10 +3,13 @@
 //! A [`Failure`] is built from codes and statuses only. No server's text is ever part of it, so it may go to a
 //! condition, an event, a log line and a metric label as it is.
 
+pub mod arm;
 pub mod devops;
+pub mod devops_rest;
 pub mod entra;
 pub mod imds;
 pub mod kubernetes;
+pub mod operator;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -122,7 +125,7 @@ impl Unreachable {
             Self::Connect => (
                 "ConnectionFailed",
                 format!("no connection to {service}"),
-                "Check DNS, the NetworkPolicy and the firewall between the pod and it; retried by itself",
+                "Check DNS, the firewall and, in a cluster, the NetworkPolicy on the way to it; retried by itself",
             ),
             Self::Timeout(limit) => (
                 "Timeout",
