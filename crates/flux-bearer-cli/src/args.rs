@@ -95,6 +95,10 @@ pub enum Verb {
     /// Make or change a BearerToken
     #[command(subcommand)]
     Create(Create),
+    /// Look for everything that can be wrong, and say how to fix it
+    Check(Check),
+    /// Print the page of a check, or list all checks
+    Explain(Explain),
     /// Print the script that completes this command line in a shell
     Completion(Completion),
     /// What could stand in place of the last word, in Cobra's protocol
@@ -107,10 +111,12 @@ pub enum Verb {
 impl Verb {
     /// How the verb can write its data; the first way is the default.
     pub fn formats(&self) -> &'static [Format] {
-        use Format::{Json, Name, Table, Wide, Yaml};
+        use Format::{Json, Name, Short, Table, Wide, Yaml};
         match self {
             Self::Get(_) => &[Table, Wide, Json, Yaml, Name],
             Self::Version(_) => &[Table, Json, Yaml],
+            Self::Check(_) => &[Table, Short, Json],
+            Self::Explain(_) => &[Table, Json, Name],
             _ => &[Table],
         }
     }
@@ -325,6 +331,43 @@ impl From<Deletion> for DeletionPolicy {
             Deletion::Delete => Self::Delete,
         }
     }
+}
+
+/// What `check` takes.
+#[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct Check {
+    /// Ids or categories of checks; without any, all that fit
+    #[arg(value_name = "CHECK")]
+    pub names: Vec<String>,
+
+    /// Only what has to be so before anything is installed
+    #[arg(long, conflicts_with = "names")]
+    pub pre: bool,
+
+    /// Run the fixes that are safe, each after a question
+    #[arg(long)]
+    pub fix: bool,
+
+    /// Don't ask before a fix
+    #[arg(long, requires = "fix")]
+    pub yes: bool,
+
+    /// Try again until nothing is wrong, or --timeout ends it
+    #[arg(long)]
+    pub wait: bool,
+
+    /// End with status 3 where there are warnings
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// What `explain` takes.
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// Id of a check
+    #[arg(value_name = "CHECK")]
+    pub id: Option<String>,
 }
 
 /// What `completion` takes.

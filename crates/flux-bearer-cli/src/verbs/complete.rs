@@ -11,6 +11,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 use tokio::time::timeout;
 
 use crate::args::{Arguments, Complete, Global};
+use crate::checks;
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
 use crate::kinds::{BEARER_TOKEN, NAMESPACE};
@@ -160,6 +161,9 @@ fn values(of: &Arg, prefix: &str) -> Wanted {
         Some("BEARERTOKEN") => Some(Living::BearerTokens),
         Some("NAMESPACE") => Some(Living::Namespaces),
         Some("CONTEXT") => Some(Living::Contexts),
+        Some("CHECK") => {
+            return Wanted::Words(checks::all().map(|check| (check.id.to_owned(), check.says.to_owned())).collect());
+        }
         _ => None,
     };
     if let Some(living) = living {

@@ -10,7 +10,7 @@ use super::refresh::filled;
 use crate::args::{CreateBearerToken, Format, Global};
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
-use crate::kinds::BEARER_TOKEN;
+use crate::kinds::{BEARER_TOKEN, is_name};
 use crate::tokens::{self, Token};
 
 pub(super) async fn run(wanted: &CreateBearerToken, global: &Global, edge: &Edge) -> Result<Exit, Trouble> {
@@ -93,13 +93,8 @@ fn check(name: &str, spec: &Value) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Kubernetes' rule for names of objects: a DNS subdomain.
 fn check_name(name: &str) -> Result<(), Trouble> {
-    let inner = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || b"-.".contains(&letter);
-    let outer =
-        |letter: Option<&u8>| letter.is_some_and(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit());
-    let bytes = name.as_bytes();
-    if bytes.len() <= 253 && bytes.iter().all(|byte| inner(*byte)) && outer(bytes.first()) && outer(bytes.last()) {
+    if is_name(name) {
         return Ok(());
     }
     let fix = "use lower-case letters, digits, - and ., for example flux-system";
