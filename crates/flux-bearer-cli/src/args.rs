@@ -4,9 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use flux_bearer::resource::{DeletionPolicy, Format as Keys, IdentityKind};
 
 use crate::edge::Which;
+use crate::exit::Trouble;
 
 /// Gives Flux a credential for Azure Repos that no person owns and nobody rotates.
 ///
@@ -27,8 +29,12 @@ pub struct Arguments {
 /// Flags of every verb.
 #[derive(Args, Clone, Debug)]
 pub struct Global {
+    /// What the program was called by.
+    #[arg(skip)]
+    pub program: String,
+
     /// File with the cluster's address and credential
-    #[arg(long, global = true, env = "KUBECONFIG", hide_env_values = true)]
+    #[arg(long, global = true, env = "KUBECONFIG", hide_env_values = true, value_hint = ValueHint::FilePath)]
     pub kubeconfig: Option<PathBuf>,
 
     /// Context of the kubeconfig
@@ -62,6 +68,8 @@ pub enum Format {
     Table,
     /// For people with wide screens.
     Wide,
+    /// What needs a look, alone.
+    Short,
     /// JSON.
     Json,
     /// YAML.
@@ -71,10 +79,310 @@ pub enum Format {
 }
 
 /// What to do.
+///
+/// The value name of an argument says what can stand there, also to completion: `BEARERTOKEN`, `CHECK`, `NAMESPACE` and
+/// `CONTEXT` are the names of what there is; see `verbs/complete.rs`.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Show BearerTokens and how long their tokens still live
+    Get(Get),
+    /// Have a fresh token put into the Secret now
+    Refresh(Refresh),
+    /// Stop renewing tokens
+    Suspend(Targets),
+    /// Renew tokens again
+    Resume(Resume),
+    /// Make or change a BearerToken
+    #[command(subcommand)]
+    Create(Create),
+    /// Look for everything that can be wrong, and say how to fix it
+    Check(Check),
+    /// Print the page of a check, or list all checks
+    Explain(Explain),
+    /// Print the script that completes this command line in a shell
+    Completion(Completion),
+    /// What could stand in place of the last word, in Cobra's protocol
+    #[command(name = "__complete", hide = true, disable_help_flag = true)]
+    Complete(Complete),
     /// Print the version of this program and of the controller in the cluster
     Version(Version),
+}
+
+impl Verb {
+    /// How the verb can write its data; the first way is the default.
+    pub fn formats(&self) -> &'static [Format] {
+        use Format::{Json, Name, Short, Table, Wide, Yaml};
+        match self {
+            Self::Get(_) => &[Table, Wide, Json, Yaml, Name],
+            Self::Version(_) => &[Table, Json, Yaml],
+            Self::Check(_) => &[Table, Short, Json],
+            Self::Explain(_) => &[Table, Json, Name],
+            _ => &[Table],
+        }
+    }
+
+    /// Refuses a format that the verb does not have.
+    pub fn check_format(&self, format: Format) -> Result<(), Trouble> {
+        if self.formats().contains(&format) {
+            return Ok(());
+        }
+        let name = |format: &Format| format.to_possible_value().map(|value| value.get_name().to_owned());
+        let known: Vec<String> = self.formats().iter().filter_map(name).collect();
+        let cause = format!("this verb does not write -o {}", name(&format).unwrap_or_default());
+        Err(Trouble::usage(cause, format!("leave -o out, or choose one of: {}", known.join(", "))))
+    }
+
+    /// Whether the verb goes on until it is interrupted, and `--timeout` does not end it.
+    pub fn is_endless(&self) -> bool {
+        matches!(self, Self::Get(wanted) if wanted.watch)
+    }
+}
+
+/// What `get` takes.
+#[derive(Args, Debug)]
+pub struct Get {
+    /// Names of BearerTokens; without any, all of the namespace
+    #[arg(value_name = "BEARERTOKEN")]
+    pub names: Vec<String>,
+
+    /// Look into all namespaces
+    #[arg(short = 'A', long, conflicts_with = "names")]
+    pub all_namespaces: bool,
+
+    /// Only those with these labels, for example team=platform
+    #[arg(short = 'l', long, conflicts_with = "names")]
+    pub selector: Option<String>,
+
+    /// Go on, and show each one that changes
+    #[arg(short, long)]
+    pub watch: bool,
+
+    /// Leave out the line of titles
+    #[arg(long)]
+    pub no_header: bool,
+}
+
+/// Which BearerTokens of the namespace: some by name, or all.
+#[derive(Args, Debug)]
+pub struct Targets {
+    /// Names of BearerTokens
+    #[arg(value_name = "BEARERTOKEN", required_unless_present = "all", conflicts_with = "all")]
+    pub names: Vec<String>,
+
+    /// All BearerTokens of the namespace
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What `refresh` takes.
+#[derive(Args, Debug)]
+pub struct Refresh {
+    /// Which ones.
+    #[command(flatten)]
+    pub targets: Targets,
+
+    /// Wait until the Secret is filled, which is the default
+    #[arg(long, overrides_with = "no_wait")]
+    pub wait: bool,
+
+    /// Don't wait for the controller
+    #[arg(long, overrides_with = "wait")]
+    pub no_wait: bool,
+}
+
+/// What `resume` takes.
+#[derive(Args, Debug)]
+pub struct Resume {
+    /// Which ones.
+    #[command(flatten)]
+    pub targets: Targets,
+
+    /// Don't wait for the controller
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// What can be made.
+#[derive(Debug, Subcommand)]
+pub enum Create {
+    /// Make or change a BearerToken, or print it for Git with --export
+    #[command(name = "bearertoken", visible_alias = "bt")]
+    BearerToken(CreateBearerToken),
+}
+
+/// What `create bearertoken` takes: every field of the spec, none of which is needed.
+#[derive(Args, Debug)]
+pub struct CreateBearerToken {
+    /// Name of the BearerToken, and of its Secret unless --secret says otherwise
+    pub name: String,
+
+    /// How the controller signs in
+    #[arg(long, value_enum)]
+    pub identity_type: Option<IdentityType>,
+
+    /// Tenant of the identity: a GUID or a verified domain; left out, that of the controller's pod
+    #[arg(long)]
+    pub tenant_id: Option<String>,
+
+    /// Client (application) id of the identity; left out, that of the controller's pod
+    #[arg(long)]
+    pub client_id: Option<String>,
+
+    /// Object (principal) id of a managed identity, in place of its client id
+    #[arg(long)]
+    pub object_id: Option<String>,
+
+    /// Azure resource id of a managed identity, in place of its client id
+    #[arg(long)]
+    pub resource_id: Option<String>,
+
+    /// Secret that holds a client secret under the key clientSecret
+    #[arg(long)]
+    pub secret_ref: Option<String>,
+
+    /// URL of a repository that the token must open; repeatable; left out, those of the GitRepositories
+    #[arg(long = "repository", value_name = "URL")]
+    pub repositories: Vec<String>,
+
+    /// Secret to keep filled
+    #[arg(long)]
+    pub secret: Option<String>,
+
+    /// Keys to write: bearerToken, or username and password; repeatable
+    #[arg(long = "format", value_enum, value_delimiter = ',')]
+    pub formats: Vec<KeyFormat>,
+
+    /// Take over a Secret of somebody else once the token opens every repository
+    #[arg(long)]
+    pub adopt: bool,
+
+    /// What becomes of the Secret when the BearerToken is deleted
+    #[arg(long, value_enum)]
+    pub deletion_policy: Option<Deletion>,
+
+    /// Print the YAML and touch nothing
+    #[arg(long)]
+    pub export: bool,
+
+    /// Don't wait for the controller
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// How the controller signs in.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum IdentityType {
+    /// The pod's projected service account token.
+    #[value(alias = "WorkloadIdentity")]
+    WorkloadIdentity,
+    /// A managed identity of the machine.
+    #[value(alias = "ManagedIdentity")]
+    ManagedIdentity,
+    /// A service principal with a client secret.
+    #[value(alias = "ClientSecret")]
+    ClientSecret,
+}
+
+impl From<IdentityType> for IdentityKind {
+    fn from(kind: IdentityType) -> Self {
+        match kind {
+            IdentityType::WorkloadIdentity => Self::WorkloadIdentity,
+            IdentityType::ManagedIdentity => Self::ManagedIdentity,
+            IdentityType::ClientSecret => Self::ClientSecret,
+        }
+    }
+}
+
+/// Keys under which the token is written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum KeyFormat {
+    /// Key `bearerToken`.
+    #[value(alias = "Bearer")]
+    Bearer,
+    /// Keys `username` and `password`.
+    #[value(alias = "Basic")]
+    Basic,
+}
+
+impl From<KeyFormat> for Keys {
+    fn from(format: KeyFormat) -> Self {
+        match format {
+            KeyFormat::Bearer => Self::Bearer,
+            KeyFormat::Basic => Self::Basic,
+        }
+    }
+}
+
+/// What becomes of the Secret.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Deletion {
+    /// It stays.
+    #[value(alias = "Retain")]
+    Retain,
+    /// It goes, as far as it is ours.
+    #[value(alias = "Delete")]
+    Delete,
+}
+
+impl From<Deletion> for DeletionPolicy {
+    fn from(policy: Deletion) -> Self {
+        match policy {
+            Deletion::Retain => Self::Retain,
+            Deletion::Delete => Self::Delete,
+        }
+    }
+}
+
+/// What `check` takes.
+#[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct Check {
+    /// Ids or categories of checks; without any, all that fit
+    #[arg(value_name = "CHECK")]
+    pub names: Vec<String>,
+
+    /// Only what has to be so before anything is installed
+    #[arg(long, conflicts_with = "names")]
+    pub pre: bool,
+
+    /// Run the fixes that are safe, each after a question
+    #[arg(long)]
+    pub fix: bool,
+
+    /// Don't ask before a fix
+    #[arg(long, requires = "fix")]
+    pub yes: bool,
+
+    /// Try again until nothing is wrong, or --timeout ends it
+    #[arg(long)]
+    pub wait: bool,
+
+    /// End with status 3 where there are warnings
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// What `explain` takes.
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// Id of a check
+    #[arg(value_name = "CHECK")]
+    pub id: Option<String>,
+}
+
+/// What `completion` takes.
+#[derive(Args, Debug)]
+pub struct Completion {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// What `__complete` takes.
+#[derive(Args, Debug)]
+pub struct Complete {
+    /// The words so far, without the program's name; the last one is not yet finished.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
 }
 
 /// What `version` takes.

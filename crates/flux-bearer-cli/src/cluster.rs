@@ -3,12 +3,16 @@
 //! Of Secrets only metadata is read. Writes are server-side applies under [`MANAGER`], so that what others own stays
 //! theirs and an apply that would change nothing can be told beforehand.
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use http::{Request, header};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::Client;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::core::{PartialObjectMeta, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::exit::{Exit, Trouble};
 use crate::kinds::Kind;
@@ -76,9 +80,19 @@ impl Cluster {
 
     /// The objects of a kind, in one namespace or in all; nothing where there is no such kind.
     pub async fn list(&self, kind: Kind, namespace: Option<&str>) -> Result<Vec<DynamicObject>, Trouble> {
+        self.list_labelled(kind, namespace, None).await
+    }
+
+    /// The same, of objects with these labels alone: a selector as kubectl's `-l` takes it.
+    pub async fn list_labelled(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        selector: Option<&str>,
+    ) -> Result<Vec<DynamicObject>, Trouble> {
         let api = self.api(kind, namespace);
         let mut found = Vec::new();
-        let mut pages = ListParams::default().limit(PAGE);
+        let mut pages = ListParams { label_selector: selector.map(str::to_owned), ..ListParams::default().limit(PAGE) };
         loop {
             let page = match api.list(&pages).await {
                 Ok(page) => page,
@@ -115,6 +129,40 @@ impl Cluster {
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let done = self.api(at.kind, Some(at.namespace)).patch(at.name, &params, &Patch::Merge(patch)).await;
         done.map_err(|error| self.trouble(&error, "patch", at))
+    }
+
+    /// Each state of an object after the one of this resourceVersion; nothing once it is gone. The stream may end at any
+    /// moment: then the object has to be looked at anew.
+    pub async fn changes(
+        &self,
+        at: At<'_>,
+        version: &str,
+    ) -> Result<BoxStream<'static, Option<DynamicObject>>, Trouble> {
+        let this = WatchParams::default().fields(&format!("metadata.name={}", at.name));
+        let watched = self.api(at.kind, Some(at.namespace)).watch(&this, version).await;
+        let events = watched.map_err(|error| self.trouble(&error, "watch", at))?;
+        let states = events.take_while(|event| {
+            let goes_on = matches!(event, Ok(event) if !matches!(event, WatchEvent::Error(_)));
+            std::future::ready(goes_on)
+        });
+        let states = states.filter_map(|event| {
+            std::future::ready(match event {
+                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => Some(Some(object)),
+                Ok(WatchEvent::Deleted(_)) => Some(None),
+                _ => None,
+            })
+        });
+        Ok(states.boxed())
+    }
+
+    /// Sets an annotation of an object that exists, or removes it; returns the object's new resourceVersion. Only metadata
+    /// comes back, also of a Secret.
+    pub async fn annotate(&self, at: At<'_>, annotation: &str, value: Option<&str>) -> Result<String, Trouble> {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation: value}}}));
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let done = self.api(at.kind, Some(at.namespace)).patch_metadata(at.name, &params, &patch).await;
+        let done = done.map_err(|error| self.trouble(&error, "patch", at))?;
+        Ok(done.metadata.resource_version.unwrap_or_default())
     }
 
     /// Deletes an object; returns whether it was there.
@@ -191,8 +239,10 @@ impl Cluster {
 fn refusal(status: &Status, verb: &str, at: At<'_>) -> Trouble {
     let words: String = if at.kind == crate::kinds::SECRET {
         status.reason.clone()
-    } else {
+    } else if status.is_own() {
         status.message.chars().filter(|letter| !letter.is_control()).take(MAX_WORDS).collect()
+    } else {
+        "no words of its own".to_owned()
     };
     match status.code {
         401 => Trouble::new(
@@ -205,6 +255,16 @@ fn refusal(status: &Status, verb: &str, at: At<'_>) -> Trouble {
             format!("not allowed to {verb} {at}: {words}"),
             format!("kubectl auth can-i {verb} {} must say yes: ask a cluster administrator", at.kind.qualified()),
         ),
+        404 if !status.is_own() => Trouble::new(
+            Exit::NotFound,
+            format!("the cluster has no {}", at.kind.qualified()),
+            "install what brings that kind, or choose another cluster with --context",
+        ),
+        404 if status.is_about("namespaces") && at.kind != crate::kinds::NAMESPACE => Trouble::new(
+            Exit::NotFound,
+            format!("namespace {} does not exist", at.namespace),
+            format!("kubectl create namespace {}, or name another one with -n", at.namespace),
+        ),
         404 => Trouble::new(Exit::NotFound, format!("{at} does not exist"), String::new()),
         409 => Trouble::new(Exit::Taken, format!("{at} is being changed by somebody else: {words}"), "run it again"),
         code => Trouble::new(
@@ -212,6 +272,25 @@ fn refusal(status: &Status, verb: &str, at: At<'_>) -> Trouble {
             format!("the API server answers {code} to {verb} {at}: {words}"),
             "see the API server's words; run it again if it was starting",
         ),
+    }
+}
+
+/// What the API server's answer is about.
+trait Says {
+    /// Whether it is the API server's own: something in between, and a path that nobody serves, answer with a page.
+    fn is_own(&self) -> bool;
+
+    /// Whether it is about objects of this plural.
+    fn is_about(&self, plural: &str) -> bool;
+}
+
+impl Says for Status {
+    fn is_own(&self) -> bool {
+        self.reason != "Failed to parse error data"
+    }
+
+    fn is_about(&self, plural: &str) -> bool {
+        self.details.as_ref().is_some_and(|details| details.kind == plural)
     }
 }
 

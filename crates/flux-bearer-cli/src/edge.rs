@@ -62,6 +62,9 @@ pub struct Which {
 pub trait Clusters: Send + Sync {
     /// The cluster that is meant; nothing has been asked of it yet.
     fn connect<'a>(&'a self, which: &'a Which) -> BoxFuture<'a, Result<Cluster, Trouble>>;
+
+    /// Names of the contexts there are to choose from.
+    fn contexts(&self, which: &Which) -> Vec<String>;
 }
 
 /// One call of another program. Secrets go in by its environment or its standard input alone.

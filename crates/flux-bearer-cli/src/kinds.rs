@@ -53,6 +53,8 @@ pub const CLUSTER_ROLE: Kind = cluster("rbac.authorization.k8s.io", "v1", "Clust
 /// A `ClusterRole`'s binding.
 pub const CLUSTER_ROLE_BINDING: Kind =
     cluster("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings");
+/// A Lease, which one of several replicas holds.
+pub const LEASE: Kind = namespaced("coordination.k8s.io", "v1", "Lease", "leases");
 /// A `PodDisruptionBudget`.
 pub const DISRUPTION_BUDGET: Kind = namespaced("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets");
 /// A `NetworkPolicy`.
@@ -92,6 +94,15 @@ const ALL: [Kind; 17] = [
     ADMISSION_BINDING,
     GIT_REPOSITORY,
 ];
+
+/// Whether an object can have this name: a DNS subdomain, as Kubernetes wants it.
+pub fn is_name(text: &str) -> bool {
+    let outer = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.len() <= 253
+        && bytes.iter().all(|byte| outer(byte) || b"-.".contains(byte))
+        && [bytes.first(), bytes.last()].iter().all(|end| end.is_some_and(outer))
+}
 
 impl Kind {
     /// The kind of an object with this `apiVersion` and `kind`.

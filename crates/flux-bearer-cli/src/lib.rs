@@ -7,7 +7,9 @@
 //! Data goes to standard output, progress to standard error. A token is never printed, never an argument of a program
 //! and never in a file.
 
+pub mod age;
 pub mod args;
+pub mod checks;
 pub mod cluster;
 pub mod edge;
 pub mod exit;
@@ -15,11 +17,14 @@ pub mod kinds;
 pub mod manifests;
 pub mod out;
 pub mod real;
+pub mod tokens;
 pub mod verbs;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use clap::Parser;
+use tokio::time::timeout;
 
 use crate::args::{Arguments, name_of};
 use crate::edge::Edge;
@@ -27,13 +32,15 @@ use crate::exit::{Exit, Trouble};
 
 /// Runs one command line; `words` begins with the name that the program was called by.
 pub async fn run(words: Vec<OsString>, edge: &Edge) -> Exit {
-    let arguments = match Arguments::try_parse_from(words.iter().map(|word| name_of(word))) {
+    let mut arguments = match Arguments::try_parse_from(parsed(&words)) {
         Ok(arguments) => arguments,
         Err(error) => return edge.out.usage(&error),
     };
-    let done = match tokio::time::timeout(arguments.global.timeout, verbs::run(&arguments, edge)).await {
-        Ok(done) => done,
-        Err(_) => Err(timed_out(arguments.global.timeout)),
+    arguments.global.program = called(&words);
+    let limit = arguments.global.timeout;
+    let done = match () {
+        () if arguments.verb.is_endless() => verbs::run(&arguments, edge).await,
+        () => timeout(limit, verbs::run(&arguments, edge)).await.unwrap_or_else(|_| Err(timed_out(limit))),
     };
     match done {
         Ok(exit) => exit,
@@ -41,7 +48,22 @@ pub async fn run(words: Vec<OsString>, edge: &Edge) -> Exit {
     }
 }
 
+/// The words as they are parsed. What Cobra's `__complete` is given is no command line yet, so no flag of it counts.
+fn parsed(words: &[OsString]) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.iter().map(|word| name_of(word)).collect();
+    if words.get(1).is_some_and(|verb| verb == "__complete") {
+        words.insert(2, "--".into());
+    }
+    words
+}
+
+/// The program's own name, as it was called.
+fn called(words: &[OsString]) -> String {
+    let name = words.first().and_then(|word| Path::new(word).file_name()).unwrap_or(OsStr::new("flux-bearer"));
+    name.to_string_lossy().into_owned()
+}
+
 fn timed_out(limit: std::time::Duration) -> Trouble {
     let cause = format!("not done within {} s; what was done so far stays valid", limit.as_secs());
-    Trouble::new(Exit::TimedOut, cause, "run it again, or give it longer with --timeout")
+    Trouble::new(Exit::TimedOut, cause, "flux-bearer check says what is in the way; or give it longer with --timeout")
 }

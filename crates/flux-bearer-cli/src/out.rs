@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anstyle::{AnsiColor, Style};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use serde_json::Value;
 
+use crate::args::Format;
 use crate::exit::{Exit, Trouble};
 
 /// Where text goes to. Tests read it back.
@@ -133,6 +135,14 @@ impl Out {
     /// Data, as it is.
     pub fn data(&self, text: &str) {
         write(&self.stdout, text);
+    }
+
+    /// A document, as JSON or YAML.
+    pub fn document(&self, format: Format, document: &Value) {
+        let json = format!("{document:#}\n");
+        // JSON is YAML, should there be a value that has no other form.
+        let text = if format == Format::Yaml { serde_saphyr::to_string(document).unwrap_or(json) } else { json };
+        self.data(&text);
     }
 
     /// A table in kubectl's look.

@@ -63,6 +63,19 @@ impl Clusters for Kubeconfigs {
     fn connect<'a>(&'a self, which: &'a Which) -> BoxFuture<'a, Result<Cluster, Trouble>> {
         connect(which).boxed()
     }
+
+    fn contexts(&self, which: &Which) -> Vec<String> {
+        let contexts = kubeconfig(which).map(|file| file.contexts).unwrap_or_default();
+        contexts.into_iter().map(|context| context.name).collect()
+    }
+}
+
+fn kubeconfig(which: &Which) -> Option<Kubeconfig> {
+    match &which.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    }
+    .ok()
 }
 
 async fn connect(which: &Which) -> Result<Cluster, Trouble> {
@@ -70,11 +83,7 @@ async fn connect(which: &Which) -> Result<Cluster, Trouble> {
         let fix = "name the cluster with --kubeconfig and --context; kubectl config get-contexts lists them";
         Trouble::new(Exit::NotFound, cause, fix)
     };
-    let file = match &which.kubeconfig {
-        Some(path) => Kubeconfig::read_from(path),
-        None => Kubeconfig::read(),
-    };
-    let file = file.map_err(|_| trouble("there is no kubeconfig that can be read".to_owned()))?;
+    let file = kubeconfig(which).ok_or_else(|| trouble("there is no kubeconfig that can be read".to_owned()))?;
     let context = which.context.clone().or_else(|| file.current_context.clone()).unwrap_or_default();
     let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
     let mut config = Config::from_custom_kubeconfig(file, &options)

@@ -66,9 +66,14 @@ impl Shell {
 
     /// Runs one command line, for example `flux-bearer get`. Words are what blanks separate.
     pub async fn run(&self, line: &str) -> Said {
+        self.run_words(&line.split_whitespace().collect::<Vec<_>>()).await
+    }
+
+    /// Runs one command line of these words, which may hold blanks or nothing.
+    pub async fn run_words(&self, words: &[&str]) -> Said {
         let (stdout, stderr) = (Arc::default(), Arc::default());
         let edge = self.edge(&stdout, &stderr);
-        let exit = flux_bearer_cli::run(line.split_whitespace().map(Into::into).collect(), &edge).await;
+        let exit = flux_bearer_cli::run(words.iter().map(Into::into).collect(), &edge).await;
         Said { exit, stdout: text(&stdout), stderr: text(&stderr) }
     }
 
@@ -97,6 +102,10 @@ impl Clusters for OnStage {
     fn connect<'a>(&'a self, _: &'a Which) -> BoxFuture<'a, Result<Cluster, Trouble>> {
         let server = "https://kubernetes.example:6443".into();
         ready(Ok(Cluster { client: self.0.clone(), context: "stage".into(), server })).boxed()
+    }
+
+    fn contexts(&self, _: &Which) -> Vec<String> {
+        vec!["stage".into()]
     }
 }
 

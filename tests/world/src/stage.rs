@@ -219,13 +219,16 @@ impl Stage {
         Client::new(send, NAMESPACE)
     }
 
-    /// The way to Azure.
+    /// The way to Azure, and to what the cluster's issuer publishes.
     pub fn azure(&self) -> Http {
-        let (world, tampering) = (self.world.service(), Arc::clone(&self.tampering));
+        let (world, issuer, tampering) = (self.world.service(), self.issuer.service(), Arc::clone(&self.tampering));
         Http::new(service_fn(move |request: Request<Full<Bytes>>| {
-            let (world, tampering) = (world.clone(), Arc::clone(&tampering));
+            let (world, issuer, tampering) = (world.clone(), issuer.clone(), Arc::clone(&tampering));
             async move {
                 let url = request.uri().to_string();
+                if url.starts_with(ISSUER) {
+                    return issuer.oneshot(request.map(Body::new)).await;
+                }
                 let mut answer = world.oneshot(request.map(Body::new)).await?;
                 tampering(&url, &mut answer);
                 Ok::<_, BoxError>(answer)

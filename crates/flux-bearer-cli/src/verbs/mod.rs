@@ -1,14 +1,33 @@
 //! The verbs, one file each.
 
-use crate::args::{Arguments, Verb};
+use crate::args::{Arguments, Create, Verb};
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
 
-mod version;
+mod check;
+mod complete;
+mod completion;
+mod create;
+mod explain;
+mod get;
+mod refresh;
+mod suspend;
+pub(crate) mod version;
 
 /// Runs the verb that was asked for.
 pub(crate) async fn run(arguments: &Arguments, edge: &Edge) -> Result<Exit, Trouble> {
+    let global = &arguments.global;
+    arguments.verb.check_format(global.output)?;
     match &arguments.verb {
-        Verb::Version(wanted) => version::run(wanted, &arguments.global, edge).await,
+        Verb::Get(wanted) => get::run(wanted, global, edge).await,
+        Verb::Refresh(wanted) => refresh::run(wanted, global, edge).await,
+        Verb::Suspend(wanted) => suspend::suspend(wanted, global, edge).await,
+        Verb::Resume(wanted) => suspend::resume(wanted, global, edge).await,
+        Verb::Create(Create::BearerToken(wanted)) => create::run(wanted, global, edge).await,
+        Verb::Check(wanted) => check::run(wanted, global, edge).await,
+        Verb::Explain(wanted) => explain::run(wanted, global, edge),
+        Verb::Completion(wanted) => Ok(completion::run(wanted, global, edge)),
+        Verb::Complete(wanted) => complete::run(wanted, global, edge).await,
+        Verb::Version(wanted) => version::run(wanted, global, edge).await,
     }
 }

@@ -12,8 +12,8 @@ use crate::manifests::CONTROLLER;
 pub(super) async fn run(wanted: &Version, global: &Global, edge: &Edge) -> Result<Exit, Trouble> {
     let client = env!("CARGO_PKG_VERSION");
     let controller = if wanted.client { None } else { controller(global, edge).await? };
-    if global.output == Format::Json {
-        edge.out.data(&format!("{:#}\n", json!({"client": client, "controller": controller})));
+    if matches!(global.output, Format::Json | Format::Yaml) {
+        edge.out.document(global.output, &json!({"client": client, "controller": controller}));
         return Ok(Exit::Done);
     }
     edge.out.data(&format!("flux-bearer: v{client}\n"));

@@ -1,0 +1,369 @@
+//! What exists, gathered once and in parallel: nothing here decides.
+
+use std::collections::BTreeMap;
+
+use flux_bearer::preflight::{DEFINITION, POLICIES};
+use flux_bearer_azure::http::{AGENT, DEADLINE, Http, MAX_TOKEN_ANSWER};
+use futures::future::join_all;
+use http::Request;
+use http::header::USER_AGENT;
+use http_body_util::Full;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
+use url::{Host, Url};
+
+use super::object::{items, namespace, text};
+pub use super::rights::Rbac;
+use crate::cluster::{At, Cluster};
+use crate::exit::{Exit, Trouble};
+use crate::kinds::{
+    ADMISSION_BINDING, ADMISSION_POLICY, BEARER_TOKEN, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CRON_JOB,
+    DEFINITION as DEFINITIONS, DEPLOYMENT, GIT_REPOSITORY, Kind, LEASE, NAMESPACE, POD, ROLE, ROLE_BINDING, SECRET,
+    SERVICE_ACCOUNT, is_name,
+};
+use crate::tokens::Token;
+use crate::verbs::version::CONTROLLER;
+
+/// Something that was looked at, or why it could not be.
+pub type Known<T> = Result<T, String>;
+
+/// A fact that is to be judged; an error where nobody knows it.
+pub(super) fn known<T>(fact: &Known<T>) -> Result<&T, String> {
+    fact.as_ref().map_err(Clone::clone)
+}
+
+/// Namespace and name of an object.
+pub type Key = (String, String);
+
+/// Name of the lease that the controller's replicas hold.
+const LEADER: &str = "flux-bearer-controller-leader-election";
+
+/// Where Flux lives unless somebody has moved it.
+const FLUX_SYSTEM: &str = "flux-system";
+
+/// The definition of a `GitRepository`.
+const GIT_REPOSITORIES: &str = "gitrepositories.source.toolkit.fluxcd.io";
+
+/// Labels of the controller's Pods.
+const PODS: &str = "app=flux-bearer-controller";
+
+/// What whoever installs must be able to create.
+const INSTALLED: [Kind; 10] = [
+    DEFINITIONS,
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    ADMISSION_POLICY,
+    ADMISSION_BINDING,
+    SERVICE_ACCOUNT,
+    ROLE,
+    ROLE_BINDING,
+    DEPLOYMENT,
+    CONFIG_MAP,
+];
+
+/// Everything that the checks judge.
+#[derive(Debug)]
+pub struct Facts {
+    /// When they were gathered.
+    pub now: Timestamp,
+    /// Namespace of the controller.
+    pub namespace: String,
+    /// What the API server says of its version.
+    pub server: Known<Value>,
+    /// Whether we may create these kinds; empty where nobody asked.
+    pub rights: Vec<(Kind, Known<bool>)>,
+    /// What the API server says of the issuer of its service account tokens.
+    pub discovery: Known<Value>,
+    /// Ids of the keys that the API server signs them with.
+    pub keys: Known<Vec<String>>,
+    /// What the issuer publishes; nothing where its URL can't be public.
+    pub published: Option<Known<Published>>,
+    /// Our `CustomResourceDefinition`.
+    pub definition: Known<Option<Value>>,
+    /// Whether each of our policies is there, and its binding.
+    pub policies: Vec<(&'static str, Known<(bool, bool)>)>,
+    /// The controller's namespace.
+    pub home: Known<Option<Value>>,
+    /// The controller's Deployment.
+    pub deployment: Known<Option<Value>>,
+    /// The controller's Pods.
+    pub pods: Known<Vec<Value>>,
+    /// The controller's `ConfigMap`.
+    pub config: Known<Option<Value>>,
+    /// The controller's Lease.
+    pub lease: Known<Option<Value>>,
+    /// Who may do what.
+    pub rbac: Known<Rbac>,
+    /// The BearerTokens.
+    pub tokens: Known<Vec<Token>>,
+    /// The `CronJob`s.
+    pub cron_jobs: Known<Vec<Value>>,
+    /// Flux's definition of a GitRepository.
+    pub flux: Known<Option<Value>>,
+    /// Flux's source-controller.
+    pub source_controller: Known<Option<Value>>,
+    /// The GitRepositories.
+    pub repositories: Known<Vec<Value>>,
+    /// The service accounts that a Deployment or a GitRepository of these names.
+    pub accounts: BTreeMap<Key, Known<Option<Value>>>,
+    /// Metadata of the Secrets that a BearerToken or a GitRepository names.
+    pub secrets: BTreeMap<Key, Known<Option<ObjectMeta>>>,
+}
+
+/// What an issuer publishes for everybody.
+#[derive(Debug, PartialEq)]
+pub struct Published {
+    /// How it calls itself.
+    pub issuer: String,
+    /// Ids of its keys.
+    pub keys: Vec<String>,
+}
+
+/// Gathers the facts about the controller in `namespace` and all that it serves; `rights` asks what we may create.
+pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timestamp, rights: bool) -> Facts {
+    let look = Look { cluster, namespace };
+    let object = |kind, namespace, name| look.object(At { kind, namespace, name });
+    let (server, discovery, keys, definition, flux) = tokio::join!(
+        look.document("/version"),
+        look.document("/.well-known/openid-configuration"),
+        look.document("/openid/v1/jwks"),
+        object(DEFINITIONS, "", DEFINITION),
+        object(DEFINITIONS, "", GIT_REPOSITORIES),
+    );
+    let (home, deployment, config, lease, source_controller, pods) = tokio::join!(
+        object(NAMESPACE, "", namespace),
+        object(DEPLOYMENT, namespace, CONTROLLER),
+        object(CONFIG_MAP, namespace, CONTROLLER),
+        object(LEASE, namespace, LEADER),
+        look.source_controller(),
+        look.pods(),
+    );
+    let (rbac, tokens, cron_jobs, repositories, policies, rights) = tokio::join!(
+        look.rbac(),
+        look.tokens(),
+        look.everywhere(CRON_JOB),
+        look.everywhere(GIT_REPOSITORY),
+        join_all(POLICIES.map(|name| async move { (name, look.policy(name).await) })),
+        join_all(INSTALLED.into_iter().filter(|_| rights).map(|kind| look.may_create(kind))),
+    );
+    let published = match discovery.as_ref().ok().and_then(public_issuer) {
+        Some(issuer) => Some(published(web, &issuer).await),
+        None => None,
+    };
+    let (accounts, secrets) = tokio::join!(
+        join_all(accounts(namespace, &deployment, &source_controller, &repositories).map(|key| look.account(key))),
+        join_all(secrets(&tokens, &repositories).map(|key| look.metadata(key))),
+    );
+    let keys = keys.map(|document| key_ids(&document));
+    let (accounts, secrets) = (accounts.into_iter().collect(), secrets.into_iter().collect());
+    Facts {
+        now,
+        namespace: namespace.to_owned(),
+        server,
+        rights,
+        discovery,
+        keys,
+        published,
+        definition,
+        policies,
+        home,
+        deployment,
+        pods,
+        config,
+        lease,
+        rbac,
+        tokens,
+        cron_jobs,
+        flux,
+        source_controller,
+        repositories,
+        accounts,
+        secrets,
+    }
+}
+
+/// The issuer that the API server names, where anybody could reach it.
+pub(super) fn public_issuer(discovery: &Value) -> Option<Url> {
+    let url = Url::parse(text(discovery, "/issuer")).ok().filter(|url| url.scheme() == "https")?;
+    let public = match url.host()? {
+        Host::Domain(name) => {
+            name.contains('.') && ![".svc", ".local", ".localhost", ".internal"].iter().any(|end| name.ends_with(end))
+        }
+        Host::Ipv4(ip) => !(ip.is_private() || ip.is_loopback() || ip.is_link_local()),
+        Host::Ipv6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
+    };
+    public.then_some(url)
+}
+
+/// The Secrets that are named, each once.
+fn secrets(tokens: &Known<Vec<Token>>, repositories: &Known<Vec<Value>>) -> impl Iterator<Item = Key> {
+    let kept = tokens.iter().flatten().map(|token| (token.namespace.clone(), token.secret().to_owned()));
+    let read = repositories.iter().flatten().filter_map(|repository| {
+        let secret = text(repository, "/spec/secretRef/name");
+        (!secret.is_empty()).then(|| (namespace(repository).to_owned(), secret.to_owned()))
+    });
+    kept.chain(read).collect::<std::collections::BTreeSet<_>>().into_iter()
+}
+
+/// The service accounts that are named, each once.
+fn accounts(
+    home: &str,
+    deployment: &Known<Option<Value>>,
+    source_controller: &Known<Option<Value>>,
+    repositories: &Known<Vec<Value>>,
+) -> impl Iterator<Item = Key> {
+    let own = deployment.iter().flatten().map(|deployment| (home.to_owned(), account_of(deployment).to_owned()));
+    let default = source_controller.iter().flatten().next().map(default_account).unwrap_or_default();
+    let named = repositories.iter().flatten().filter_map(|repository| {
+        let account = match text(repository, "/spec/serviceAccountName") {
+            "" => default.clone(),
+            account => account.to_owned(),
+        };
+        (!account.is_empty()).then(|| (namespace(repository).to_owned(), account))
+    });
+    own.chain(named).collect::<std::collections::BTreeSet<_>>().into_iter()
+}
+
+/// The service account of a Deployment's Pods.
+pub(super) fn account_of(deployment: &Value) -> &str {
+    match text(deployment, "/spec/template/spec/serviceAccountName") {
+        "" => "default",
+        name => name,
+    }
+}
+
+/// What stands behind `--default-service-account` of a Flux controller; empty where it has none.
+pub(super) fn default_account(controller: &Value) -> String {
+    argument(controller, "--default-service-account").unwrap_or_default().to_owned()
+}
+
+/// The value of an argument (`--name=value`) of a Deployment's first container.
+pub(super) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str> {
+    let arguments = items(deployment, "/spec/template/spec/containers/0/args").filter_map(Value::as_str);
+    arguments.filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('=')).last()
+}
+
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    cluster: &'a Cluster,
+    namespace: &'a str,
+}
+
+impl Look<'_> {
+    async fn document(&self, path: &str) -> Known<Value> {
+        self.cluster.document(path).await.map_err(why)
+    }
+
+    async fn object(&self, at: At<'_>) -> Known<Option<Value>> {
+        let found = self.cluster.get(at).await.map_err(why)?;
+        Ok(found.map(|object| json!(object)))
+    }
+
+    /// The objects of a kind in all namespaces; who may not look there sees those of the controller's own.
+    async fn everywhere(&self, kind: Kind) -> Known<Vec<Value>> {
+        let found = match self.cluster.list(kind, None).await {
+            Err(trouble) if trouble.exit == Exit::Right && kind.namespaced => {
+                self.cluster.list(kind, Some(self.namespace)).await
+            }
+            found => found,
+        };
+        found.map(|objects| objects.iter().map(|object| json!(object)).collect()).map_err(why)
+    }
+
+    async fn tokens(&self) -> Known<Vec<Token>> {
+        let found = match self.cluster.list(BEARER_TOKEN, None).await {
+            Err(trouble) if trouble.exit == Exit::Right => self.cluster.list(BEARER_TOKEN, Some(self.namespace)).await,
+            found => found,
+        };
+        found.map(|objects| objects.iter().map(Token::of).collect()).map_err(why)
+    }
+
+    async fn rbac(&self) -> Known<Rbac> {
+        let (roles, cluster_roles, bindings, cluster_bindings) = tokio::join!(
+            self.everywhere(ROLE),
+            self.everywhere(CLUSTER_ROLE),
+            self.everywhere(ROLE_BINDING),
+            self.everywhere(CLUSTER_ROLE_BINDING),
+        );
+        Ok(Rbac { roles: [roles?, cluster_roles?].concat(), bindings: [bindings?, cluster_bindings?].concat() })
+    }
+
+    async fn policy(&self, name: &str) -> Known<(bool, bool)> {
+        let (policy, binding) = tokio::join!(
+            self.object(At { kind: ADMISSION_POLICY, namespace: "", name }),
+            self.object(At { kind: ADMISSION_BINDING, namespace: "", name }),
+        );
+        Ok((policy?.is_some(), binding?.is_some()))
+    }
+
+    async fn pods(&self) -> Known<Vec<Value>> {
+        let found = self.cluster.list_labelled(POD, Some(self.namespace), Some(PODS)).await.map_err(why)?;
+        Ok(found.iter().map(|object| json!(object)).collect())
+    }
+
+    async fn source_controller(&self) -> Known<Option<Value>> {
+        let at = |namespace| At { kind: DEPLOYMENT, namespace, name: "source-controller" };
+        match self.object(at(self.namespace)).await {
+            Ok(None) if self.namespace != FLUX_SYSTEM => self.object(at(FLUX_SYSTEM)).await,
+            found => found,
+        }
+    }
+
+    async fn may_create(&self, kind: Kind) -> (Kind, Known<bool>) {
+        let namespace = if kind.namespaced { self.namespace } else { "" };
+        (kind, self.cluster.may("create", At { kind, namespace, name: "" }).await.map_err(why))
+    }
+
+    /// What is named may have a name that no object can have: then there is none.
+    async fn account(&self, key: Key) -> (Key, Known<Option<Value>>) {
+        if !is_name(&key.1) {
+            return (key, Ok(None));
+        }
+        let found = self.object(At { kind: SERVICE_ACCOUNT, namespace: &key.0, name: &key.1 }).await;
+        (key, found)
+    }
+
+    async fn metadata(&self, key: Key) -> (Key, Known<Option<ObjectMeta>>) {
+        if !is_name(&key.1) {
+            return (key, Ok(None));
+        }
+        let found = self.cluster.metadata(At { kind: SECRET, namespace: &key.0, name: &key.1 }).await;
+        (key, found.map(|found| found.map(|object| object.metadata)).map_err(why))
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is the end of the trouble")]
+fn why(trouble: Trouble) -> String {
+    trouble.cause
+}
+
+/// What the issuer publishes. It is asked as anybody would be: no credential goes along.
+async fn published(web: &Http, issuer: &Url) -> Known<Published> {
+    let document =
+        fetch(web, &format!("{}/.well-known/openid-configuration", issuer.as_str().trim_end_matches('/'))).await?;
+    let keys = text(&document, "/jwks_uri");
+    if !keys.starts_with("https://") {
+        return Err("its discovery document names no HTTPS URL of its keys".to_owned());
+    }
+    Ok(Published { issuer: text(&document, "/issuer").to_owned(), keys: key_ids(&fetch(web, keys).await?) })
+}
+
+async fn fetch(web: &Http, url: &str) -> Known<Value> {
+    let shown = super::object::printable(url);
+    let request = Request::get(url).header(USER_AGENT, AGENT).body(Full::default());
+    let request = request.map_err(|_| format!("{shown} is no URL that can be asked"))?;
+    let answer = web.exchange(request, DEADLINE, MAX_TOKEN_ANSWER).await;
+    let answer = answer.map_err(|unreachable| {
+        let failure = unreachable.failure("IssuerUnavailable", &shown);
+        failure.cause.into_owned()
+    })?;
+    if !answer.status().is_success() {
+        return Err(format!("{shown} answers {}", answer.status().as_u16()));
+    }
+    serde_json::from_slice(answer.body()).map_err(|_| format!("{shown} answers something that is no JSON"))
+}
+
+fn key_ids(document: &Value) -> Vec<String> {
+    items(document, "/keys").map(|key| text(key, "/kid").to_owned()).collect()
+}
