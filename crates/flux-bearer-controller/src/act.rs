@@ -456,7 +456,7 @@ impl Loop {
         let mut index = lock(&self.index);
         if let Some(entry) = index.get_mut(key).filter(|entry| *entry.uid == *uid) {
             entry.request.take_if(|request| after.last_handled_reconcile_at.as_deref() == Some(&request.value));
-            entry.status = Stored::of(after);
+            entry.status = Stored::of(after, &key.name);
         }
         index.sources(key).map(|(name, source)| (key.beside(name), source.uid.clone())).collect()
     }

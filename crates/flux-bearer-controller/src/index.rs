@@ -6,6 +6,7 @@
 mod pool;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use flux_bearer::decide::{CORRECTIONS, Correction, Probe, Request, Wanted};
@@ -23,25 +24,40 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use self::pool::Pool;
 use crate::watch::Object;
 
-/// Namespace and name of an object.
+/// Namespace and name of an object. One pointer, for each is in half a dozen collections; clones share the names.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Key {
+pub struct Key(Arc<Names>);
+
+/// What a [`Key`] is made of.
+#[derive(Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Names {
     /// Namespace.
     pub namespace: Arc<str>,
     /// Name.
     pub name: Arc<str>,
 }
 
+impl Deref for Key {
+    type Target = Names;
+
+    fn deref(&self) -> &Names {
+        &self.0
+    }
+}
+
 impl Key {
     /// The key of this namespace and name.
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self(Arc::new(Names { namespace: namespace.into(), name: name.into() }))
     }
 
-    /// The key of another object in the same namespace.
+    /// The key of the object of this name in the same namespace.
     #[must_use]
     pub fn beside(&self, name: &Arc<str>) -> Self {
-        Self { namespace: Arc::clone(&self.namespace), name: Arc::clone(name) }
+        if self.name == *name {
+            return self.clone();
+        }
+        Self(Arc::new(Names { namespace: Arc::clone(&self.namespace), name: Arc::clone(name) }))
     }
 
     /// `name`, which often is the name of this very object and then is not kept twice.
@@ -97,7 +113,7 @@ pub struct Entry {
 }
 
 /// What a spec asks for by itself, before the GitRepositories that use its Secret are looked at.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Asked {
     /// The identity.
     pub identity: Arc<Identity>,
@@ -227,7 +243,8 @@ impl Index {
         self.holders.tidy();
     }
 
-    /// Takes in a BearerToken; returns the keys that have to be looked at because of it.
+    /// Takes in a BearerToken; returns the keys that have to be looked at because of it: none where it is our own status that
+    /// comes back.
     pub fn bearer_token(&mut self, key: &Key, seen: Seen, now: Timestamp) -> Vec<Key> {
         let key = &self.canonical(key);
         let uid = seen.metadata.uid.unwrap_or_default();
@@ -243,28 +260,31 @@ impl Index {
             Err(_) => (None, false),
         };
         let asked = self.asked(key, spec);
+        let mut news = !self.entries.contains_key(key);
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Box::new(Entry::new(key, uid, &status)));
         let requested = seen.metadata.annotations.and_then(|mut all| all.remove(flux_bearer::flux::REQUESTED_AT));
-        entry.request = request(requested, &status, entry, now).map(Box::new);
+        let request = request(requested, &status, entry, now).map(Box::new);
         let generation = seen.metadata.generation.unwrap_or_default();
         if entry.generation != generation {
             entry.change_may_have_helped();
         }
-        entry.generation = generation;
-        entry.created = seen.metadata.creation_timestamp.map_or(now, |time| time.0);
-        entry.status = Stored::of(&status);
+        news |= entry.generation != generation || entry.request != request || !entry.status.is(&status);
+        news |= entry.named != named || entry.suspend != suspend || entry.asked != asked;
+        (entry.generation, entry.request, entry.status) = (generation, request, Stored::of(&status, &key.name));
         (entry.named, entry.suspend, entry.asked) = (named, suspend, asked);
+        entry.created = seen.metadata.creation_timestamp.map_or(now, |time| time.0);
         woken.extend(self.assign(key));
-        woken.push(key.clone());
+        woken.extend(news.then(|| key.clone()));
         woken
     }
 
     /// The key as it is kept: each of its texts once, however often it is brought.
     fn canonical(&mut self, key: &Key) -> Key {
-        match self.entries.get_key_value(key) {
-            Some((known, _)) => known.clone(),
-            None => Key { namespace: self.namespaces.share(&key.namespace), name: Arc::clone(&key.name) },
+        if let Some((known, _)) = self.entries.get_key_value(key) {
+            return known.clone();
         }
+        let namespace = self.namespaces.share(&key.namespace);
+        Key(Arc::new(Names { namespace, name: Arc::clone(&key.name) }))
     }
 
     fn asked(&mut self, key: &Key, spec: Result<BearerTokenSpec, Failure>) -> Result<Asked, Box<Failure>> {
@@ -359,18 +379,18 @@ impl Index {
         self.orphans.entry(key.clone()).or_default().insert(Arc::clone(&secret.name));
     }
 
-    /// Takes in what a Secret's metadata says (`None`: it doesn't exist); returns the keys it concerns.
+    /// Takes in what a Secret's metadata says (`None`: it doesn't exist); returns the keys to which it is news.
     pub fn secret(&mut self, secret: &Key, metadata: Option<&ObjectMeta>) -> Vec<Key> {
         let Some(keys) = self.secrets.get(secret).cloned() else { return self.unkept(secret, metadata) };
-        for key in &keys {
+        let mut woken = Vec::new();
+        for key in keys {
             let lives = |name: &str| self.entries.contains_key(&Key::new(&secret.namespace, name));
             let held = Held::read(metadata, &key.name, lives);
-            let held = self.shared(key, held);
-            if let Some(entry) = self.entries.get_mut(key) {
-                entry.see(held);
-            }
+            let held = self.shared(&key, held);
+            let news = self.entries.get_mut(&key).is_some_and(|entry| entry.see(held));
+            woken.extend(news.then_some(key));
         }
-        keys
+        woken
     }
 
     /// The same with every text that is kept already.
@@ -505,7 +525,7 @@ impl Entry {
             named: None,
             suspend: false,
             asked: Err(Box::new(unread())),
-            status: Stored::of(status),
+            status: Stored::of(status, &key.name),
             ready: None,
             request: None,
             held: Held::Unknown,
@@ -520,17 +540,20 @@ impl Entry {
         }
     }
 
-    /// Takes in what the Secret's metadata says now.
-    fn see(&mut self, held: Held) {
-        if self.held != held && !matches!(self.held, Held::Unknown) {
+    /// Takes in what the Secret's metadata says now; returns whether that is news.
+    fn see(&mut self, held: Held) -> bool {
+        let changed = self.held != held;
+        if changed && !matches!(self.held, Held::Unknown) {
             self.change_may_have_helped();
         }
+        let news = changed || self.unsure;
         self.held = held;
         self.unsure = false;
         if self.held.record().is_some() {
             self.served = Some(Arc::clone(&self.secret));
             self.former = None;
         }
+        news
     }
 
     /// After a change of the Secret or of the spec, a write that only a change could help is tried again at once.
@@ -573,23 +596,41 @@ fn request(value: Option<String>, status: &BearerTokenStatus, entry: &Entry, now
 mod tests {
     use super::*;
 
+    fn key() -> Key {
+        Key::new("ns", "fleet")
+    }
+
     /// The BearerToken `fleet` with this uid, which names this Secret.
-    fn see(index: &mut Index, uid: &str, secret: &str) -> Key {
-        let key = Key::new("ns", "fleet");
+    fn see(index: &mut Index, uid: &str, secret: &str) -> Vec<Key> {
         let metadata = ObjectMeta { uid: Some(uid.into()), ..ObjectMeta::default() };
         let mut spec = BearerTokenSpec::default();
         spec.secret.name = Some(secret.into());
         let seen = Seen { metadata, content: Ok((spec, BearerTokenStatus::default())) };
-        index.bearer_token(&key, seen, Timestamp::UNIX_EPOCH);
-        key
+        index.bearer_token(&key(), seen, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn what_is_known_already_wakes_nobody() {
+        let mut index = Index::new(Pod::default());
+        assert_eq!(see(&mut index, "u", "a"), [key()]);
+        assert_eq!(see(&mut index, "u", "a"), []);
+        assert_eq!(see(&mut index, "u", "b"), [key()]);
+        let secret = Key::new("ns", "b");
+        assert_eq!(index.secret(&secret, None), [key()]);
+        assert_eq!(index.secret(&secret, None), []);
+        let version = |version: &str| ObjectMeta { resource_version: Some(version.into()), ..ObjectMeta::default() };
+        assert_eq!(index.secret(&secret, Some(&version("1"))), [key()]);
+        assert_eq!(index.secret(&secret, Some(&version("1"))), []);
+        index.get_mut(&key()).unwrap().unsure = true;
+        assert_eq!(index.secret(&secret, Some(&version("1"))), [key()], "it had to be looked at");
     }
 
     #[test]
     fn one_that_was_made_anew_unseen_serves_its_own_secret_only() {
         let mut index = Index::new(Pod::default());
         see(&mut index, "old", "a");
-        let key = see(&mut index, "new", "b");
-        assert_eq!(&*index.get(&key).unwrap().secret, "b");
+        see(&mut index, "new", "b");
+        assert_eq!(&*index.get(&key()).unwrap().secret, "b");
         assert!(!index.is_named(&Key::new("ns", "a")));
         assert!(index.is_named(&Key::new("ns", "b")));
     }

@@ -173,7 +173,7 @@ pub struct Stored {
     conditions: Box<[Known]>,
     /// Whole, for it is written again as it is where nothing new is known.
     accessible: Option<Box<Condition>>,
-    secret: Option<Box<str>>,
+    secret: Option<Arc<str>>,
     handled: Option<Box<str>>,
     /// Of the whole status.
     digest: u64,
@@ -191,13 +191,14 @@ struct Known {
 }
 
 impl Stored {
-    /// What is kept of this status.
-    pub fn of(status: &BearerTokenStatus) -> Self {
+    /// What is kept of the status of the BearerToken `name`, whose Secret mostly has the same name: that is kept once.
+    pub fn of(status: &BearerTokenStatus, name: &Arc<str>) -> Self {
+        let named = |secret: &str| if *secret == **name { Arc::clone(name) } else { secret.into() };
         let accessible = status.conditions.iter().find(|condition| condition.type_ == ACCESSIBLE);
         Self {
             conditions: status.conditions.iter().filter_map(Known::of).collect(),
             accessible: accessible.cloned().map(Box::new),
-            secret: status.secret.as_deref().map(Box::from),
+            secret: status.secret.as_deref().map(named),
             handled: status.last_handled_reconcile_at.as_deref().map(Box::from),
             digest: digest_of(status),
         }

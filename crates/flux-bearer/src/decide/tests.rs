@@ -108,7 +108,7 @@ impl Given {
     }
 
     fn status(&self, after: Duration) -> BearerTokenStatus {
-        self.decide(after).report.status(&Stored::of(&BearerTokenStatus::default()), 1, NOW + after)
+        self.decide(after).report.status(&Stored::of(&BearerTokenStatus::default(), &"fleet".into()), 1, NOW + after)
     }
 
     fn condition(&self, after: Duration, kind: &str) -> Option<(String, String)> {

@@ -14,8 +14,12 @@ fn stored(conditions: &[(&str, &str, &str)]) -> BearerTokenStatus {
     BearerTokenStatus { conditions: conditions.iter().map(condition).collect(), ..BearerTokenStatus::default() }
 }
 
+fn kept(status: &BearerTokenStatus) -> Stored {
+    Stored::of(status, &"fleet".into())
+}
+
 fn nothing() -> Stored {
-    Stored::of(&BearerTokenStatus::default())
+    kept(&BearerTokenStatus::default())
 }
 
 fn report(reason: &'static str, message: &str) -> Report {
@@ -27,18 +31,18 @@ fn report(reason: &'static str, message: &str) -> Report {
 #[test]
 fn a_transition_time_moves_only_with_the_status() {
     let later = NOW + std::time::Duration::from_secs(60);
-    let same = report("Other", "m").status(&Stored::of(&stored(&[(READY, "True", "Succeeded")])), 1, later);
+    let same = report("Other", "m").status(&kept(&stored(&[(READY, "True", "Succeeded")])), 1, later);
     assert_eq!(same.conditions[0].last_transition_time, Time(NOW));
-    let moved = report("Succeeded", "m").status(&Stored::of(&stored(&[(READY, "False", "TokenExpired")])), 1, later);
+    let moved = report("Succeeded", "m").status(&kept(&stored(&[(READY, "False", "TokenExpired")])), 1, later);
     assert_eq!(moved.conditions[0].last_transition_time, Time(later));
 }
 
 #[test]
 fn an_unchanged_report_is_an_unchanged_status() {
     let first = report("Succeeded", "m").status(&nothing(), 1, NOW);
-    let second = report("Succeeded", "m").status(&Stored::of(&first), 1, NOW + std::time::Duration::from_secs(9));
+    let second = report("Succeeded", "m").status(&kept(&first), 1, NOW + std::time::Duration::from_secs(9));
     assert_eq!(first, second);
-    assert!(Stored::of(&first).is(&second));
+    assert!(kept(&first).is(&second));
 }
 
 #[test]
@@ -66,7 +70,7 @@ fn only_transitions_are_events() {
         (ready, stalled, &[("TenantRejected", true)]),
     ];
     for (before, after, expected) in cases {
-        let found = events(&Stored::of(&stored(before)), &stored(after));
+        let found = events(&kept(&stored(before)), &stored(after));
         let found: Vec<(&str, bool)> = found.iter().map(|event| (event.reason.as_str(), event.warning)).collect();
         assert_eq!(&found, expected, "{before:?} -> {after:?}");
     }
