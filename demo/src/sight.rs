@@ -44,7 +44,7 @@ impl Sight {
 
     /// Tells its token from another.
     pub(crate) fn fingerprint(&self) -> &str {
-        self.held.as_ref().map(|(record, _)| record.fingerprint.as_str()).unwrap_or_default()
+        self.held.as_ref().map(|(record, _)| &*record.fingerprint).unwrap_or_default()
     }
 }
 
@@ -75,7 +75,7 @@ fn take_source(sight: &mut Sight, source: &Value, tell: &Tell) {
 fn take_secret(sight: &mut Sight, secret: &Value, tell: &Tell, counts: &Counts) {
     let Some(record) = annotation(secret, RECORD).and_then(|text| serde_json::from_str(text).ok()) else { return };
     let before = sight.held.replace((record, Instant::now()));
-    let Some((before, _)) = before.filter(|(before, _)| before.fingerprint != sight.fingerprint()) else { return };
+    let Some((before, _)) = before.filter(|(before, _)| *before.fingerprint != *sight.fingerprint()) else { return };
     let mut counts = lock(counts);
     counts.rotations += 1;
     let Tally { clones, failed_clones, .. } = &*counts;

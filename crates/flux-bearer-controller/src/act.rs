@@ -8,7 +8,7 @@ use flux_bearer::decide::{Action, Decision, Probe, Takes, Write, lifetime};
 use flux_bearer::failure::Failure;
 use flux_bearer::failure::kubernetes::is_farewell;
 use flux_bearer::identity::Identity;
-use flux_bearer::report::{self, Report};
+use flux_bearer::report::{self, Report, Stored, is_ready};
 use flux_bearer::repository::Repository;
 use flux_bearer::resource::{BearerTokenStatus, Format};
 use flux_bearer::schedule::{Failing, is_usable};
@@ -53,7 +53,7 @@ const GO_ON: Duration = Duration::from_secs(5);
 /// Everything that the loop works with.
 pub struct Loop {
     /// What is known.
-    pub index: Mutex<Index>,
+    pub index: Arc<Mutex<Index>>,
     /// What is due.
     pub queue: Arc<Queue>,
     /// The tokens.
@@ -124,7 +124,7 @@ impl Loop {
                 self.mints.start(&identity, at_stake);
             }
             Action::Write(write) => self.write(key, write).await,
-            Action::Clean(formats) => self.clean(key, &formats).await,
+            Action::Clean(formats) => self.clean(key, formats).await,
             Action::Probe(identity, token) => self.start_probe(key, identity, token),
             Action::Nudge => self.nudge(key).await,
         }
@@ -145,17 +145,17 @@ impl Loop {
         let Some((secret, generation, version)) = self.target(key) else { return };
         if let (Takes::Over, Some(version)) = (&write.takes, &version) {
             // What it would be in the end is tried first: a Secret that can't be rid of a credential is left as it is.
-            let shape = cleaning(version, &write.formats, true);
+            let shape = cleaning(version, write.formats, true);
             if let Err(failure) = self.kubernetes.try_secret(&secret, &shape).await {
                 return self.write_failed(key, failure);
             }
         }
         let record = Record {
-            bearer_token: key.name.to_string(),
+            bearer_token: Arc::clone(&key.name),
             generation,
-            identity: write.identity.clone(),
-            holder: write.token.holder.clone(),
-            formats: write.formats.clone(),
+            identity: Arc::clone(&write.identity),
+            holder: Arc::clone(&write.token.holder),
+            formats: write.formats,
             issued_at: write.token.issued_at,
             refresh_at: write.refresh_at,
             expires_at: write.token.expires_at,
@@ -209,7 +209,12 @@ impl Loop {
             Ok(metadata) => {
                 self.take_secret(key, &secret, &metadata);
                 let whose = whose.unwrap_or_default();
-                tracing::info!(namespace = &*key.namespace, name = &*key.name, whose, "credentials of others removed");
+                tracing::info!(
+                    namespace = &*key.namespace,
+                    name = &*key.name,
+                    whose = &*whose,
+                    "credentials of others removed"
+                );
                 if let Some(entry) = lock(&self.index).get_mut(key) {
                     entry.corrected(whose, self.clock.now());
                 }
@@ -232,8 +237,7 @@ impl Loop {
             Held::Foreign { version, .. } => version.clone(),
             Held::Unknown | Held::Absent => None,
         };
-        let secret = Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(&entry.secret) };
-        Some((secret, entry.generation, version))
+        Some((key.beside(&entry.secret), entry.generation, version))
     }
 
     async fn written(&self, key: &Key, record: &Record, write: &Write) {
@@ -241,20 +245,20 @@ impl Loop {
         tracing::info!(
             namespace = &*key.namespace,
             name = &*key.name,
-            fingerprint = record.fingerprint,
+            fingerprint = &*record.fingerprint,
             expires = %record.expires_at,
             refresh = %record.refresh_at,
             takes = ?write.takes,
             "Secret written"
         );
-        self.metrics.written(key, record.expires_at);
+        self.metrics.written();
         let Some((secret, uid)) = self.note_write(key, write, now) else { return };
         if let Some(event) = report::of_write(&secret, write) {
             events::publish(self, key, &uid, &[], &event).await;
         }
     }
 
-    fn note_write(&self, key: &Key, write: &Write, now: Timestamp) -> Option<(String, String)> {
+    fn note_write(&self, key: &Key, write: &Write, now: Timestamp) -> Option<(Arc<str>, Box<str>)> {
         let mut index = lock(&self.index);
         let entry = index.get_mut(key)?;
         entry.writing = None;
@@ -262,7 +266,7 @@ impl Loop {
         if let Takes::Back(who) = &write.takes {
             entry.corrected(who.clone(), now);
         }
-        Some((entry.secret.to_string(), entry.uid.clone()))
+        Some((Arc::clone(&entry.secret), entry.uid.clone()))
     }
 
     /// After a failed look or write: what is known of the Secret stays, and is looked at again before the next write.
@@ -281,21 +285,16 @@ impl Loop {
         }
         self.metrics.write_failed(&failure);
         if let Some(entry) = lock(&self.index).get_mut(key) {
-            entry.writing = Some(Failing::after(entry.writing.as_ref(), failure, Some(WRITE_BACKOFF), now));
+            let failing = Failing::after(entry.writing.as_deref(), failure, Some(WRITE_BACKOFF), now);
+            entry.writing = Some(Box::new(failing));
             entry.unsure = true;
         }
     }
 
     /// Starts to ask the repositories. It goes on beside everything else: a repository that doesn't answer must not hold up
     /// a refresh, of this BearerToken or of another.
-    fn start_probe(self: &Arc<Self>, key: &Key, identity: Identity, token: Arc<Token>) {
-        let repositories = match lock(&self.index).get_mut(key) {
-            Some(entry) => {
-                entry.probing = true;
-                entry.wanted.as_ref().map(|wanted| wanted.repositories.clone()).unwrap_or_default()
-            }
-            None => return,
-        };
+    fn start_probe(self: &Arc<Self>, key: &Key, identity: Arc<Identity>, token: Arc<Token>) {
+        let Some(repositories) = self.repositories(key) else { return };
         let (work, key) = (Arc::clone(self), key.clone());
         let mut probes = lock(&self.probes);
         while probes.try_join_next().is_some() {}
@@ -306,14 +305,23 @@ impl Loop {
         });
     }
 
-    async fn ask(&self, repositories: Vec<Repository>, token: &Token) -> Vec<(Repository, Result<(), Failure>)> {
+    /// The repositories that are to be asked, which is noted.
+    fn repositories(&self, key: &Key) -> Option<Vec<Repository>> {
+        let mut index = lock(&self.index);
+        let wanted = index.wanted(key, index.get(key)?);
+        let repositories = wanted.map(|wanted| wanted.repositories).unwrap_or_default();
+        index.get_mut(key)?.probing = true;
+        Some(repositories)
+    }
+
+    async fn ask(&self, repositories: Vec<Repository>, token: &Token) -> Vec<(Repository, Result<(), Box<Failure>>)> {
         let mut answers = Vec::with_capacity(repositories.len());
         for repository in repositories {
             // An error would mean that the semaphore is closed, which it never is.
             let _turn = self.probe_turns.acquire().await.ok();
             let answer = probe(&self.azure_devops, &repository, &token.secret).await;
             self.metrics.probed(answer.as_ref().map(|&()| ()));
-            answers.push((repository, answer));
+            answers.push((repository, answer.map_err(Box::new)));
         }
         answers
     }
@@ -323,8 +331,9 @@ impl Loop {
             entry.probing = false;
             let before = entry.probes.iter().find(|known| known.identity == probe.identity);
             entry.nudge |= before.is_some_and(|before| opened_anew(before, &probe));
-            let used: Vec<Identity> = identities(entry).cloned().collect();
+            let used: Vec<Arc<Identity>> = identities(entry).cloned().collect();
             entry.probes.retain(|known| known.identity != probe.identity && used.contains(&known.identity));
+            entry.probes.reserve_exact(1);
             entry.probes.push(probe);
         }
         self.queue.wake(key);
@@ -344,7 +353,7 @@ impl Loop {
                 entry.nudge = false;
             }
             let sources = index.sources(key).filter(|(_, source)| source.failing && !source.suspended);
-            sources.map(|(name, _)| Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(name) }).collect()
+            sources.map(|(name, _)| key.beside(name)).collect()
         };
         for source in failing {
             if let Err(failure) = self.kubernetes.nudge(&source, &at).await
@@ -369,8 +378,8 @@ impl Loop {
         let mut index = lock(&self.index);
         let entry = index.get_mut(key)?;
         let before = entry.reporting.take();
-        entry.reporting =
-            reported.err().map(|failure| Failing::after(before.as_ref(), failure, None, self.clock.now()));
+        let failing = |failure| Failing::after(before.as_deref(), failure, None, self.clock.now());
+        entry.reporting = reported.err().map(failing).map(Box::new);
         entry.reporting.as_ref().map(|failing| self.clock.instant(failing.retry_at))
     }
 
@@ -418,11 +427,7 @@ impl Loop {
 
     /// Writes the status if it differs from the stored one, then tells of the transitions.
     async fn report(&self, key: &Key, report: &Report) -> Result<(), Failure> {
-        let Some((uid, before, after)) = self.statuses(key, report) else { return Ok(()) };
-        self.metrics.observe(key, &after);
-        if before == after {
-            return Ok(());
-        }
+        let Some((uid, before, after)) = self.news(key, report) else { return Ok(()) };
         let written = self.kubernetes.apply_status(key, &uid, &after).await;
         if let Err(failure) = &written {
             if !is_farewell(failure) {
@@ -437,28 +442,28 @@ impl Loop {
         Ok(())
     }
 
-    fn statuses(&self, key: &Key, report: &Report) -> Option<(String, BearerTokenStatus, BearerTokenStatus)> {
-        let index = lock(&self.index);
-        let entry = index.get(key)?;
+    /// The uid, the stored status and the one to store, where they differ.
+    fn news(&self, key: &Key, report: &Report) -> Option<(Box<str>, Stored, BearerTokenStatus)> {
+        let mut index = lock(&self.index);
+        let entry = index.get_mut(key)?;
         let after = report.status(&entry.status, entry.generation, self.clock.now());
-        Some((entry.uid.clone(), (*entry.status).clone(), after))
+        entry.ready = Some(is_ready(&after));
+        (!entry.status.is(&after)).then(|| (entry.uid.clone(), entry.status.clone(), after))
     }
 
     /// Remembers the status that was written; returns the GitRepositories that the news concern as well.
-    fn take_status(&self, key: &Key, uid: &str, after: &BearerTokenStatus) -> Vec<(Key, String)> {
+    fn take_status(&self, key: &Key, uid: &str, after: &BearerTokenStatus) -> Vec<(Key, Box<str>)> {
         let mut index = lock(&self.index);
-        if let Some(entry) = index.get_mut(key).filter(|entry| entry.uid == uid) {
-            entry.request.take_if(|request| after.last_handled_reconcile_at.as_ref() == Some(&request.value));
-            *entry.status = after.clone();
+        if let Some(entry) = index.get_mut(key).filter(|entry| *entry.uid == *uid) {
+            entry.request.take_if(|request| after.last_handled_reconcile_at.as_deref() == Some(&request.value));
+            entry.status = Stored::of(after, &key.name);
         }
-        let of = |name: &Arc<str>| Key { namespace: Arc::clone(&key.namespace), name: Arc::clone(name) };
-        index.sources(key).map(|(name, source)| (of(name), source.uid.clone())).collect()
+        index.sources(key).map(|(name, source)| (key.beside(name), source.uid.clone())).collect()
     }
 
     fn secret_of(&self, key: &Key) -> Option<Key> {
         let index = lock(&self.index);
-        let name = Arc::clone(&index.get(key)?.secret);
-        Some(Key { namespace: Arc::clone(&key.namespace), name })
+        Some(key.beside(&index.get(key)?.secret))
     }
 
     /// Wakes these keys.
@@ -476,15 +481,16 @@ impl Loop {
             );
             self.wake(lock(&self.index).keys());
         }
-        self.tidy_secrets();
-        let used: HashSet<Identity> =
+        self.tidy_index();
+        let used: HashSet<Arc<Identity>> =
             lock(&self.index).iter().flat_map(|(_, entry)| identities(entry)).cloned().collect();
         self.mints.retain(&used);
-        self.metrics.tidy(self.queue.depth(), &self.expired());
+        self.metrics.tidy(self.queue.depth(), self.expired());
     }
 
-    fn tidy_secrets(&self) {
+    fn tidy_index(&self) {
         let mut index = lock(&self.index);
+        index.tidy();
         self.sight.retain(|secret| index.is_named(secret));
         let unseen = self.sight.seen().map(|seen| index.secrets_listed(&seen)).unwrap_or_default();
         drop(index);
@@ -492,11 +498,11 @@ impl Loop {
     }
 
     /// How many Secrets hold a token that has expired.
-    fn expired(&self) -> Vec<Key> {
+    fn expired(&self) -> usize {
         let now = self.clock.now();
         let index = lock(&self.index);
         let dead = |held: &Held| held.record().is_some_and(|record| !is_usable(record.expires_at, now));
-        index.iter().filter(|(_, entry)| dead(&entry.held)).map(|(key, _)| key.clone()).collect()
+        index.iter().filter(|(_, entry)| dead(&entry.held)).count()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::act::Loop;
 use crate::index::Key;
 
 /// Publishes one transition. An event that can't be written is no reason to do anything else late: it is logged.
-pub async fn publish(work: &Loop, key: &Key, uid: &str, sources: &[(Key, String)], event: &Event) {
+pub async fn publish(work: &Loop, key: &Key, uid: &str, sources: &[(Key, Box<str>)], event: &Event) {
     let own = reference(&format!("{GROUP}/v1alpha1"), "BearerToken", key, uid);
     let mut about = vec![own];
     // Good news stays on the BearerToken: source-controller tells its own.

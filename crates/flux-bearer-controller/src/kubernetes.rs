@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use flux_bearer::failure::kubernetes::{self, About, Place};
 use flux_bearer::failure::{Failure, Unreachable};
 use flux_bearer::resource::BearerTokenStatus;
@@ -17,8 +18,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::client::Body;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -58,7 +59,7 @@ struct Answer {
     status: u16,
     date: Option<Timestamp>,
     retry_after: Option<Duration>,
-    body: Vec<u8>,
+    body: Bytes,
 }
 
 /// As much of a Status object as is looked at.
@@ -183,18 +184,10 @@ impl Kubernetes {
             "/apis/flux-bearer.dev/v1alpha1/namespaces/{}/bearertokens/{}/status?fieldManager=flux-bearer&force=true",
             key.namespace, key.name
         );
-        // Pinned to the uid: an object of the same name that was made anew starts from nothing.
-        let body = json!({
-            "apiVersion": "flux-bearer.dev/v1alpha1",
-            "kind": "BearerToken",
-            "metadata": {"name": &*key.name, "namespace": &*key.namespace, "uid": uid},
-            "status": status,
-        });
-        self.write(
-            "the status of BearerTokens",
-            request(Method::PATCH, &path, METADATA_ONLY, APPLY, body.to_string().into_bytes()),
-        )
-        .await
+        let metadata = ApplyMeta { name: &key.name, namespace: &key.namespace, uid };
+        let body = Apply { api_version: "flux-bearer.dev/v1alpha1", kind: "BearerToken", metadata, status };
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        self.write("the status of BearerTokens", request(Method::PATCH, &path, METADATA_ONLY, APPLY, body)).await
     }
 
     /// Asks source-controller to look at a GitRepository now. A merge patch: an apply would make a deleted one anew.
@@ -255,7 +248,7 @@ impl Kubernetes {
         let answer = self.send(request).await?;
         match answer.status {
             // Whatever answers with something else than the object is not the API server, and has written nothing.
-            200..=299 => metadata(&answer).map(drop),
+            200..=299 => is_object(&answer),
             _ => Err(answer.failure(About::Other(what))),
         }
     }
@@ -284,8 +277,26 @@ impl Kubernetes {
             None => Unreachable::Cut,
         })?;
         let retry_after = asked.map(Duration::from_secs);
-        Ok(Answer { status, date, retry_after, body: body.to_bytes().to_vec() })
+        Ok(Answer { status, date, retry_after, body: body.to_bytes() })
     }
+}
+
+/// The apply of a status.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Apply<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: ApplyMeta<'a>,
+    status: &'a BearerTokenStatus,
+}
+
+#[derive(Serialize)]
+struct ApplyMeta<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    /// An object of the same name that was made anew starts from nothing.
+    uid: &'a str,
 }
 
 const APPLY: &str = "application/apply-patch+yaml";
@@ -323,6 +334,19 @@ fn metadata(answer: &Answer) -> Result<ObjectMeta, Failure> {
         metadata: ObjectMeta,
     }
     Ok(parse::<Partial>(answer)?.metadata)
+}
+
+/// Metadata is not read whole where nobody looks at it: managed fields make it long.
+fn is_object(answer: &Answer) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Named,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    parse::<Object>(answer).map(|object| drop(object.metadata.name))
 }
 
 fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {

@@ -35,7 +35,7 @@ pub struct Mints {
 }
 
 /// What is known of every identity's tokens.
-pub type States = HashMap<Identity, State>;
+pub type States = HashMap<Arc<Identity>, State>;
 
 /// What is known of one identity's tokens.
 #[derive(Default)]
@@ -80,7 +80,7 @@ impl Mints {
     pub fn look<'a, R>(
         &self,
         key: &Key,
-        lives_on: impl Iterator<Item = &'a Identity>,
+        lives_on: impl Iterator<Item = &'a Arc<Identity>>,
         look: impl FnOnce(&States) -> R,
     ) -> R {
         let mut states = lock(&self.states);
@@ -95,15 +95,15 @@ impl Mints {
     }
 
     /// Starts a mint unless one is under way. `lifetime` is that of the token at stake.
-    pub fn start(self: &Arc<Self>, identity: &Identity, lifetime: Option<Duration>) {
+    pub fn start(self: &Arc<Self>, identity: &Arc<Identity>, lifetime: Option<Duration>) {
         let mut states = lock(&self.states);
-        let state = states.entry(identity.clone()).or_default();
+        let state = states.entry(Arc::clone(identity)).or_default();
         if state.in_flight {
             return;
         }
         state.in_flight = true;
         drop(states);
-        let (mints, identity) = (Arc::clone(self), identity.clone());
+        let (mints, identity) = (Arc::clone(self), Arc::clone(identity));
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
@@ -113,7 +113,7 @@ impl Mints {
     }
 
     /// Forgets every identity that nobody uses any more.
-    pub fn retain(&self, used: &HashSet<Identity>) {
+    pub fn retain(&self, used: &HashSet<Arc<Identity>>) {
         lock(&self.states).retain(|identity, state| state.in_flight || used.contains(identity));
     }
 

@@ -1,5 +1,6 @@
 //! From what is known to an observation: the only place that knows both the index and the mints.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flux_bearer::decide::{Decision, Mint, Observed, decide};
@@ -15,39 +16,34 @@ pub fn decide_about(index: &Index, mints: &States, key: &Key, longest: Duration,
     let entry = index.get(key)?;
     let record = last_working(entry);
     let revoked = record.and_then(|record| record.identity.check_allowed(&key.namespace, index.pod()).err());
-    let of = |identity: Option<&Identity>| {
+    let of = |identity: Option<&Arc<Identity>>| {
         identity.and_then(|identity| mints.get(identity)).map_or(Mint::default(), State::view)
     };
+    let wanted = index.wanted(key, entry);
     let nudge = nudge(index, entry, key);
     let rival = index.rival(key);
     let observed = Observed {
         uid: &entry.uid,
         secret: &entry.secret,
-        named: named(entry, key),
-        suspend: entry.spec.as_ref().is_ok_and(|spec| spec.suspend),
-        wanted: entry.wanted.as_ref(),
+        named: entry.named.as_deref().filter(|name| **name != *entry.secret),
+        suspend: entry.suspend,
+        wanted: wanted.as_ref().map_err(|failure| *failure),
         rival: rival.map(|rival| &*rival.name),
         held: &entry.held,
         former: entry.former.as_deref(),
         unsure: entry.unsure,
-        mint: of(entry.wanted.as_ref().ok().map(|wanted| &wanted.identity)),
+        mint: of(wanted.as_ref().ok().map(|wanted| &wanted.identity)),
         last_working: of(record.map(|record| &record.identity)),
         probes: &entry.probes,
         probing: entry.probing,
         revoked: revoked.as_ref(),
-        writing: entry.writing.as_ref(),
+        writing: entry.writing.as_deref(),
         corrections: &entry.corrections,
-        request: entry.request.as_ref(),
+        request: entry.request.as_deref(),
         nudge: &nudge,
         longest,
     };
     Some(decide(&observed, now))
-}
-
-/// The Secret that the spec names, where another one is served.
-fn named<'a>(entry: &'a Entry, key: &'a Key) -> Option<&'a str> {
-    let spec = entry.spec.as_ref().ok()?;
-    Some(spec.secret.name.as_deref().unwrap_or(&key.name)).filter(|name| **name != *entry.secret)
 }
 
 /// The GitRepositories to nudge: those that fail for want of a token, once it is there.
@@ -60,8 +56,8 @@ fn nudge(index: &Index, entry: &Entry, key: &Key) -> Vec<String> {
 }
 
 /// The identities that `entry` lives on: the wanted one and the one that filled the Secret.
-pub fn identities(entry: &Entry) -> impl Iterator<Item = &Identity> {
-    let wanted = entry.wanted.as_ref().ok().map(|wanted| &wanted.identity);
+pub fn identities(entry: &Entry) -> impl Iterator<Item = &Arc<Identity>> {
+    let wanted = entry.asked.as_ref().ok().map(|asked| &asked.identity);
     wanted.into_iter().chain(last_working(entry).map(|record| &record.identity))
 }
 

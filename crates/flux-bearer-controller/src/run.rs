@@ -138,8 +138,10 @@ fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership, clocks: 
     };
     let (clock, metrics) = (parts.clock.clone(), parts.metrics.clone());
     let mints = Mints::new(parts.azure.clone(), credentials, clock, clocks, metrics, wake);
+    let index = Arc::new(Mutex::new(Index::new(settings.pod.clone())));
+    parts.metrics.tell_of(&index);
     Arc::new(Loop {
-        index: Mutex::new(Index::new(settings.pod.clone())),
+        index,
         queue,
         mints: Arc::new(mints),
         kubernetes,

@@ -1,5 +1,6 @@
 //! The watches: BearerTokens, the metadata of our Secrets, and GitRepositories, each into the index.
 
+mod object;
 pub mod secrets;
 
 use std::collections::HashSet;
@@ -11,7 +12,7 @@ use flux_bearer::resource::{BearerToken, BearerTokenStatus};
 use futures::future::ready;
 use futures::{Stream, StreamExt, TryStreamExt};
 use http::Request;
-use kube::api::{Api, DynamicObject};
+use kube::api::Api;
 use kube::client::Body;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::WatchStreamExt;
@@ -24,6 +25,7 @@ use tower::service_fn;
 use crate::act::Loop;
 use crate::index::{Key, Seen, Source, unread};
 use crate::lock;
+pub use crate::watch::object::Object;
 use crate::watch::secrets::Secrets;
 
 /// Least time between two starts of one watch. kube's watcher starts one that has ended in good order anew without a
@@ -49,7 +51,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    fn dynamic(&self, client: Client, kind: &ApiResource) -> Api<DynamicObject> {
+    fn api(&self, client: Client, kind: &ApiResource) -> Api<Object> {
         match &self.namespace {
             Some(namespace) => Api::namespaced_with(client, namespace, kind),
             None => Api::all_with(client, kind),
@@ -126,9 +128,8 @@ fn config(selector: Option<&str>) -> watcher::Config {
 }
 
 async fn bearer_tokens(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch::Sender<bool>) {
-    // Untyped, so that one object that can't be read doesn't take the watch down with it.
     let kind = ApiResource::erase::<BearerToken>(&());
-    let stream = watcher(scope.dynamic(paced(client), &kind), config(scope.selector.as_deref()));
+    let stream = watcher(scope.api(paced(client), &kind), config(scope.selector.as_deref()));
     let kind = Kind { name: "BearerToken", forbidden: Some(CLUSTER_ROLE) };
     follow(stream, &kind, &listed, |event| {
         let now = work.clock.now();
@@ -139,14 +140,12 @@ async fn bearer_tokens(work: &Arc<Loop>, client: Client, scope: &Scope, listed: 
                 index.bearer_token(&key, seen(object), now)
             }
             Change::Gone(key) => {
-                work.metrics.forget(&key);
                 work.queue.forget(&key);
                 index.bearer_token_gone(&key)
             }
             Change::Listed(all) => {
                 let gone: Vec<Key> = index.keys().into_iter().filter(|key| !all.contains(key)).collect();
                 for key in &gone {
-                    work.metrics.forget(key);
                     work.queue.forget(key);
                 }
                 gone.iter().flat_map(|key| index.bearer_token_gone(key)).collect()
@@ -162,7 +161,7 @@ async fn bearer_tokens(work: &Arc<Loop>, client: Client, scope: &Scope, listed: 
 async fn sources(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch::Sender<bool>) {
     let kind = GroupVersionKind::gvk("source.toolkit.fluxcd.io", "v1", "GitRepository");
     let kind = ApiResource::from_gvk_with_plural(&kind, "gitrepositories");
-    let stream = watcher(scope.dynamic(paced(client), &kind), config(None));
+    let stream = watcher(scope.api(paced(client), &kind), config(None));
     let mut known: HashSet<Key> = HashSet::new();
     let kind = Kind { name: "GitRepository", forbidden: Some(CLUSTER_ROLE) };
     follow(stream, &kind, &listed, |event| {
@@ -171,8 +170,7 @@ async fn sources(work: &Arc<Loop>, client: Client, scope: &Scope, listed: watch:
             Change::Seen(object) => {
                 let key = key(&object);
                 known.insert(key.clone());
-                let source = serde_json::to_value(&object).ok().as_ref().and_then(Source::read);
-                index.source(&key, source)
+                index.source(&key, Source::read(&object))
             }
             Change::Gone(key) => {
                 known.remove(&key);
@@ -284,11 +282,10 @@ fn key(object: &impl ResourceExt) -> Key {
 }
 
 /// A BearerToken as read from what the API server stores.
-fn seen(object: DynamicObject) -> Seen {
-    let DynamicObject { metadata, mut data, .. } = object;
-    let mut part = |name: &str| data.get_mut(name).map_or_else(|| serde_json::json!({}), serde_json::Value::take);
-    let spec = Some(part("spec")).filter(has_objects).and_then(|spec| serde_json::from_value(spec).ok());
-    let status: BearerTokenStatus = serde_json::from_value(part("status")).unwrap_or_default();
+fn seen(object: Object) -> Seen {
+    let Object { metadata, spec, status } = object;
+    let spec = Some(spec).filter(has_objects).and_then(|spec| serde_json::from_value(spec).ok());
+    let status: BearerTokenStatus = serde_json::from_value(status).unwrap_or_default();
     let content = spec.map(|spec| (spec, status)).ok_or_else(unread);
     Seen { metadata, content }
 }

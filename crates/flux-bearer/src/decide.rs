@@ -80,9 +80,9 @@ pub struct Observed<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// The identity.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// The keys, sorted.
-    pub formats: Vec<Format>,
+    pub formats: &'static [Format],
     /// The repositories that the token should open.
     pub repositories: Vec<Repository>,
     /// What is wrong with a repository of a GitRepository that uses the Secret. It keeps the Secret from being filled the
@@ -100,7 +100,7 @@ pub struct Correction {
     /// When.
     pub at: Timestamp,
     /// Whose change, in words.
-    pub who: String,
+    pub who: Box<str>,
 }
 
 /// What is known of one identity's tokens.
@@ -118,20 +118,20 @@ pub struct Mint<'a> {
 #[derive(Clone, Debug)]
 pub struct Probe {
     /// Which token.
-    pub fingerprint: String,
+    pub fingerprint: Box<str>,
     /// Whose.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// When they were asked.
     pub at: Timestamp,
     /// What each said.
-    pub answers: Vec<(Repository, Result<(), Failure>)>,
+    pub answers: Vec<(Repository, Result<(), Box<Failure>>)>,
 }
 
 /// A refresh that was asked for by annotation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// The annotation's value.
-    pub value: String,
+    pub value: Box<str>,
     /// When it was first seen.
     pub seen_at: Timestamp,
 }
@@ -144,13 +144,13 @@ pub enum Action {
     /// Read the Secret's metadata.
     Look,
     /// Sign in as this identity, unless that is under way already.
-    Mint(Identity),
+    Mint(Arc<Identity>),
     /// Put this token into the Secret.
     Write(Write),
     /// Remove the credentials of others from the Secret, which holds a token of ours in these formats.
-    Clean(Vec<Format>),
+    Clean(&'static [Format]),
     /// Ask the repositories whether this token opens them, beside everything else.
-    Probe(Identity, Arc<Token>),
+    Probe(Arc<Identity>, Arc<Token>),
     /// Ask source-controller to look at these GitRepositories now.
     Nudge,
 }
@@ -161,9 +161,9 @@ pub struct Write {
     /// The token.
     pub token: Arc<Token>,
     /// What the Secret is to remember of it; its generation is filled in by whoever knows it.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// The keys.
-    pub formats: Vec<Format>,
+    pub formats: &'static [Format],
     /// When the token is to be replaced.
     pub refresh_at: Timestamp,
     /// Whether fields that others own are taken: only to take back what was ours, and to adopt.
@@ -184,7 +184,7 @@ pub enum Takes {
     /// Nothing.
     Nothing,
     /// What was ours, back from whoever has changed it.
-    Back(String),
+    Back(Box<str>),
     /// The Secret, over from its owner.
     Over,
 }
@@ -266,20 +266,20 @@ fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
         }
         (Some(record), _) => match observed.revoked {
             Some(failure) => Step::refused(failure.clone(), now),
-            None => renew(observed, &record.identity, &record.formats, observed.last_working, now),
+            None => renew(observed, &record.identity, record.formats, observed.last_working, now),
         },
         (None, Err(failure) | Ok(Wanted { unsafe_repository: Some(failure), .. })) => {
             Step::refused(failure.clone(), now)
         }
         (None, Ok(wanted)) if matches!(observed.held, Held::Foreign { .. }) => adopt(observed, wanted, now),
-        (None, Ok(wanted)) => renew(observed, &wanted.identity, &wanted.formats, observed.mint, now),
+        (None, Ok(wanted)) => renew(observed, &wanted.identity, wanted.formats, observed.mint, now),
     }
 }
 
 /// The keys to write. They stay as they are while a GitRepository could not use the wanted ones: a bearer token beside a
 /// user in its URL (`org@`) would be the last that Flux has pulled.
-fn formats<'a>(wanted: &'a Wanted, record: &'a Record) -> &'a [Format] {
-    if wanted.unsafe_repository.is_some() { &record.formats } else { &wanted.formats }
+fn formats(wanted: &Wanted, record: &Record) -> &'static [Format] {
+    if wanted.unsafe_repository.is_some() { record.formats } else { wanted.formats }
 }
 
 /// The record that a new Secret is filled by, when one commit has renamed the Secret and broken the identity: that of the
@@ -292,7 +292,13 @@ fn stand_in<'a>(observed: &Observed<'a>, now: Timestamp) -> Option<&'a Record> {
 }
 
 /// Replaces the token when it is due, from a fresh one or by minting.
-fn renew(observed: &Observed<'_>, identity: &Identity, formats: &[Format], mint: Mint<'_>, now: Timestamp) -> Step {
+fn renew(
+    observed: &Observed<'_>,
+    identity: &Arc<Identity>,
+    formats: &'static [Format],
+    mint: Mint<'_>,
+    now: Timestamp,
+) -> Step {
     let fresh = fresh(observed, mint, now);
     match due(observed, formats, fresh, now) {
         Due::At(when) => clean(observed, formats, when, now),
@@ -349,19 +355,25 @@ fn refresh_at(observed: &Observed<'_>, token: &Token) -> Timestamp {
 }
 
 /// Signs in, unless that is under way or its pause is not over. A request cuts the pause short, a `Retry-After` doesn't.
-fn attempt(observed: &Observed<'_>, identity: &Identity, mint: Mint<'_>, now: Timestamp) -> Step {
+fn attempt(observed: &Observed<'_>, identity: &Arc<Identity>, mint: Mint<'_>, now: Timestamp) -> Step {
     let requested = |failing: &Failing| {
         observed.request.is_some_and(|request| failing.at < request.seen_at) && failing.failure.retry_after.is_none()
     };
     match mint.failing {
         _ if mint.in_flight => Step { action: None, until: None, failing: mint.failing.cloned() },
         Some(failing) if failing.retry_at > now && !requested(failing) => Step::failed(failing),
-        _ => Step::act(Action::Mint(identity.clone())),
+        _ => Step::act(Action::Mint(Arc::clone(identity))),
     }
 }
 
 /// Puts a token into the Secret, unless the last attempt's pause is not over.
-fn write(observed: &Observed<'_>, identity: &Identity, formats: &[Format], token: &Arc<Token>, now: Timestamp) -> Step {
+fn write(
+    observed: &Observed<'_>,
+    identity: &Arc<Identity>,
+    formats: &'static [Format],
+    token: &Arc<Token>,
+    now: Timestamp,
+) -> Step {
     let record = observed.held.record();
     let (takes, force) = match observed.held {
         Held::Foreign { .. } => (Takes::Over, true),
@@ -374,8 +386,8 @@ fn write(observed: &Observed<'_>, identity: &Identity, formats: &[Format], token
     }
     Step::act(Action::Write(Write {
         token: Arc::clone(token),
-        identity: identity.clone(),
-        formats: formats.to_vec(),
+        identity: Arc::clone(identity),
+        formats,
         refresh_at: refresh_at(observed, token),
         force,
         takes,

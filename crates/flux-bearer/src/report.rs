@@ -1,6 +1,8 @@
 //! What is said about a BearerToken: conditions, status fields and events, from one place, in one set of words.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -56,8 +58,8 @@ pub struct Report {
     expires_at: Option<Timestamp>,
     refresh_at: Option<Timestamp>,
     secret: Option<String>,
-    identity: Option<StatusIdentity>,
-    handled: Option<String>,
+    identity: Option<Arc<StatusIdentity>>,
+    handled: Option<Box<str>>,
 }
 
 /// One transition that is worth an event.
@@ -83,7 +85,7 @@ impl Report {
             expires_at: record.map(|record| record.expires_at),
             refresh_at: record.filter(|_| !observed.suspend).map(|record| record.refresh_at),
             secret: record.map(|_| observed.secret.to_owned()),
-            identity: record.map(|record| record.holder.clone()),
+            identity: record.map(|record| Arc::clone(&record.holder)),
             handled: handled(standing, record),
             keep_accessible: true,
             ..Self::default()
@@ -140,14 +142,13 @@ impl Report {
         }
     }
 
-    /// The status to store, given the stored one. It equals the stored one where nothing has changed.
-    pub fn status(&self, stored: &BearerTokenStatus, generation: i64, now: Timestamp) -> BearerTokenStatus {
+    /// The status to store, given the stored one. It [is](Stored::is) the stored one where nothing has changed.
+    pub fn status(&self, stored: &Stored, generation: i64, now: Timestamp) -> BearerTokenStatus {
         let condition = |(kind, (status, say)): (&&'static str, &(bool, Say))| {
             condition(stored, kind, *status, say, generation, now)
         };
         let mut conditions: Vec<Condition> = self.conditions.iter().map(condition).collect();
-        let accessible = stored.conditions.iter().find(|condition| condition.type_ == ACCESSIBLE);
-        conditions.extend(accessible.filter(|_| self.keep_accessible).cloned());
+        conditions.extend(stored.accessible.as_deref().filter(|_| self.keep_accessible).cloned());
         // Flux lists Ready and what qualifies it first.
         conditions.sort_by_key(|condition| match condition.type_.as_str() {
             READY => 0,
@@ -158,30 +159,114 @@ impl Report {
             conditions,
             expires_at: self.expires_at.map(to_seconds),
             refresh_at: self.refresh_at.map(to_seconds),
-            secret: self.secret.clone().or_else(|| stored.secret.clone()),
-            identity: self.identity.clone(),
+            secret: self.secret.as_deref().or(stored.secret()).map(str::to_owned),
+            identity: self.identity.as_deref().cloned(),
             observed_generation: Some(generation),
-            last_handled_reconcile_at: self.handled.clone().or_else(|| stored.last_handled_reconcile_at.clone()),
+            last_handled_reconcile_at: self.handled.as_deref().or(stored.handled()).map(str::to_owned),
         }
     }
 }
 
+/// As much of a stored status as the next one depends on: ten thousand of these are kept.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    conditions: Box<[Known]>,
+    /// Whole, for it is written again as it is where nothing new is known.
+    accessible: Option<Box<Condition>>,
+    secret: Option<Arc<str>>,
+    handled: Option<Box<str>>,
+    /// Of the whole status.
+    digest: u64,
+}
+
+/// What is kept of a condition.
+#[derive(Clone, Debug)]
+struct Known {
+    kind: &'static str,
+    /// Whether it holds; somebody else may have stored that this is not known.
+    status: Option<bool>,
+    /// Digest of its reason.
+    reason: u64,
+    since: Timestamp,
+}
+
+impl Stored {
+    /// What is kept of the status of the BearerToken `name`, whose Secret mostly has the same name: that is kept once.
+    pub fn of(status: &BearerTokenStatus, name: &Arc<str>) -> Self {
+        let named = |secret: &str| if *secret == **name { Arc::clone(name) } else { secret.into() };
+        let accessible = status.conditions.iter().find(|condition| condition.type_ == ACCESSIBLE);
+        Self {
+            conditions: status.conditions.iter().filter_map(Known::of).collect(),
+            accessible: accessible.cloned().map(Box::new),
+            secret: status.secret.as_deref().map(named),
+            handled: status.last_handled_reconcile_at.as_deref().map(Box::from),
+            digest: digest_of(status),
+        }
+    }
+
+    /// Whether this is the stored status. Two that differ are taken for one with a chance of 2^-64.
+    pub fn is(&self, status: &BearerTokenStatus) -> bool {
+        self.digest == digest_of(status)
+    }
+
+    /// The Secret that was filled last.
+    pub fn secret(&self) -> Option<&str> {
+        self.secret.as_deref()
+    }
+
+    /// The last request that was acted on.
+    pub fn handled(&self) -> Option<&str> {
+        self.handled.as_deref()
+    }
+
+    fn find(&self, kind: &str) -> Option<&Known> {
+        self.conditions.iter().find(|known| known.kind == kind)
+    }
+}
+
+impl Known {
+    fn of(condition: &Condition) -> Option<Self> {
+        let kinds = [READY, RECONCILING, STALLED, REFRESH_FAILING, ACCESSIBLE];
+        let kind = kinds.into_iter().find(|kind| *kind == condition.type_)?;
+        let status = match condition.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        };
+        Some(Self { kind, status, reason: digest(&condition.reason), since: condition.last_transition_time.0 })
+    }
+
+    /// Whether the stored condition says the same as this one, in whatever words.
+    fn says(&self, condition: &Condition) -> bool {
+        self.status == Some(condition.status == "True") && self.reason == digest(&condition.reason)
+    }
+}
+
+fn digest_of(status: &BearerTokenStatus) -> u64 {
+    // It is text all through, and always can be written as JSON.
+    digest(&serde_json::to_string(status).unwrap_or_default())
+}
+
+/// The same in every run: no secret depends on it, and nobody gains by two texts of one digest.
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The events that lead from one status to the next: one a condition that appeared, went, or has another reason.
-pub fn events(before: &BearerTokenStatus, after: &BearerTokenStatus) -> Vec<Event> {
-    let find =
-        |status: &BearerTokenStatus, kind: &str| status.conditions.iter().find(|found| found.type_ == kind).cloned();
+pub fn events(before: &Stored, after: &BearerTokenStatus) -> Vec<Event> {
     let mut events = Vec::new();
     for kind in [READY, STALLED, REFRESH_FAILING, ACCESSIBLE] {
-        let (old, new) = (find(before, kind), find(after, kind));
-        let same = |a: &Condition, b: &Condition| a.status == b.status && a.reason == b.reason;
+        let (old, new) = (before.find(kind), after.conditions.iter().find(|condition| condition.type_ == kind));
         match (old, new) {
-            (Some(old), Some(new)) if same(&old, &new) => {}
+            (Some(old), Some(new)) if old.says(new) => {}
             // That nothing is there yet is no news.
             (None, Some(new)) if kind == READY && new.reason == PROGRESSING => {}
             (_, Some(new)) => events.push(Event {
                 warning: (new.status == "True") == matches!(kind, STALLED | REFRESH_FAILING),
-                reason: new.reason,
-                message: new.message,
+                reason: new.reason.clone(),
+                message: new.message.clone(),
             }),
             // Where the token has expired meanwhile, nothing has recovered.
             (Some(_), None) if kind == REFRESH_FAILING && is_ready(after) => events.push(Event {
@@ -211,7 +296,8 @@ pub fn of_write(secret: &str, write: &Write) -> Option<Event> {
     }
 }
 
-fn is_ready(status: &BearerTokenStatus) -> bool {
+/// Whether a status says that the Secret holds a token which has not expired.
+pub fn is_ready(status: &BearerTokenStatus) -> bool {
     status.conditions.iter().any(|condition| condition.type_ == READY && condition.status == "True")
 }
 
@@ -273,7 +359,7 @@ fn from_failure(failure: &Failure) -> Say {
 
 /// The request that has been acted on: a token received after it, or an attempt that failed after it. Like Flux, a
 /// suspended object has handled its request by being looked at.
-fn handled(standing: &Standing<'_>, record: Option<&Record>) -> Option<String> {
+fn handled(standing: &Standing<'_>, record: Option<&Record>) -> Option<Box<str>> {
     let observed = standing.observed;
     let request = observed.request?;
     let received = [observed.mint.token, observed.last_working.token].into_iter().flatten();
@@ -284,22 +370,14 @@ fn handled(standing: &Standing<'_>, record: Option<&Record>) -> Option<String> {
     (observed.suspend || refreshed || failed).then(|| request.value.clone())
 }
 
-fn condition(
-    stored: &BearerTokenStatus,
-    kind: &str,
-    status: bool,
-    say: &Say,
-    generation: i64,
-    now: Timestamp,
-) -> Condition {
-    let status = if status { "True" } else { "False" };
-    let before = stored.conditions.iter().find(|condition| condition.type_ == kind && condition.status == status);
+fn condition(stored: &Stored, kind: &str, status: bool, say: &Say, generation: i64, now: Timestamp) -> Condition {
+    let before = stored.find(kind).filter(|known| known.status == Some(status));
     Condition {
         type_: kind.to_owned(),
-        status: status.to_owned(),
+        status: if status { "True" } else { "False" }.to_owned(),
         reason: say.reason.to_owned(),
         message: say.message.chars().take(MAX_MESSAGE).collect(),
-        last_transition_time: before.map_or_else(|| to_seconds(now), |before| before.last_transition_time.clone()),
+        last_transition_time: before.map_or_else(|| to_seconds(now), |before| Time(before.since)),
         observed_generation: Some(generation),
     }
 }

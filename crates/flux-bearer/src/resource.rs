@@ -175,6 +175,17 @@ pub enum Format {
     Basic,
 }
 
+impl Format {
+    /// These formats, sorted and once each; Bearer where none is named.
+    pub fn set(named: &[Self]) -> &'static [Self] {
+        match (named.contains(&Self::Bearer), named.contains(&Self::Basic)) {
+            (true, true) => &[Self::Bearer, Self::Basic],
+            (false, true) => &[Self::Basic],
+            (_, false) => &[Self::Bearer],
+        }
+    }
+}
+
 fn bearer() -> Vec<Format> {
     vec![Format::Bearer]
 }
@@ -214,7 +225,7 @@ pub struct BearerTokenStatus {
 }
 
 /// Whose token the Secret holds, as far as the token itself says.
-#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusIdentity {
     /// The Entra ID tenant.

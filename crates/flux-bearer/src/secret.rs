@@ -5,6 +5,7 @@
 //! comes back from a backup tells that it is old.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::NAME;
 use crate::identity::Identity;
@@ -36,15 +37,16 @@ pub const PART_OF: &str = "app.kubernetes.io/part-of";
 #[serde(rename_all = "camelCase")]
 pub struct Record {
     /// Name of the BearerToken that wrote it.
-    pub bearer_token: String,
+    pub bearer_token: Arc<str>,
     /// Generation of its spec.
     pub generation: i64,
     /// The identity that filled it: the last one that worked.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// Whose token it is.
-    pub holder: StatusIdentity,
+    pub holder: Arc<StatusIdentity>,
     /// The keys that were written.
-    pub formats: Vec<Format>,
+    #[serde(deserialize_with = "formats")]
+    pub formats: &'static [Format],
     /// When the token was received.
     pub issued_at: Timestamp,
     /// When it is to be replaced.
@@ -52,7 +54,7 @@ pub struct Record {
     /// When it expires.
     pub expires_at: Timestamp,
     /// Tells it from another token without showing it.
-    pub fingerprint: String,
+    pub fingerprint: Box<str>,
     /// Whether we made the Secret. An adopted one is never deleted.
     #[serde(default)]
     pub made: bool,
@@ -65,18 +67,16 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// uid of the Secret.
-    pub uid: String,
+    pub uid: Box<str>,
     /// Its resourceVersion.
-    pub resource_version: String,
+    pub resource_version: Box<str>,
 }
 
 impl Version {
     /// The state of the object with this metadata.
     pub fn of(metadata: &ObjectMeta) -> Self {
-        Self {
-            uid: metadata.uid.clone().unwrap_or_default(),
-            resource_version: metadata.resource_version.clone().unwrap_or_default(),
-        }
+        let text = |field: &Option<String>| field.as_deref().unwrap_or_default().into();
+        Self { uid: text(&metadata.uid), resource_version: text(&metadata.resource_version) }
     }
 }
 
@@ -84,7 +84,7 @@ impl Version {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Drift {
     /// Somebody has changed it: who, in words.
-    By(String),
+    By(Box<str>),
     /// It was that of another BearerToken, which is gone.
     Inherited,
 }
@@ -108,12 +108,12 @@ pub enum Held {
         /// Whether somebody else owns a key of ours as well: then the next write takes it from them.
         shared: bool,
         /// Whose credential it holds beside ours, if anybody's.
-        leftovers: Option<String>,
+        leftovers: Option<Box<str>>,
     },
     /// It belongs to somebody else and is left alone, unless it may be adopted.
     Foreign {
         /// Who, in words.
-        owner: String,
+        owner: Box<str>,
         /// What an adoption is pinned to. Nothing where another BearerToken keeps it: that one is never adopted.
         version: Option<Version>,
     },
@@ -126,10 +126,10 @@ impl Held {
         let Some(metadata) = metadata else { return Self::Absent };
         let record = record(metadata);
         let ours = applied_by(metadata, &field_manager(name));
-        let writer = record.as_ref().map(|record| record.bearer_token.as_str());
+        let writer = record.as_ref().map(|record| &*record.bearer_token);
         match (writer, ours) {
             (Some(other), _) if other != name && lives(other) => {
-                Self::Foreign { owner: format!("BearerToken {other}"), version: None }
+                Self::Foreign { owner: format!("BearerToken {other}").into(), version: None }
             }
             (None, None) => Self::Foreign { owner: owner(metadata), version: Some(Version::of(metadata)) },
             _ => Self::Ours {
@@ -179,8 +179,8 @@ pub fn cleaning(version: &Version, formats: &[Format], kept: bool) -> serde_json
     let data: BTreeMap<&str, serde_json::Value> = gone.chain(stays).collect();
     serde_json::json!({
         "metadata": {
-            "uid": version.uid,
-            "resourceVersion": version.resource_version,
+            "uid": &*version.uid,
+            "resourceVersion": &*version.resource_version,
             "annotations": {LAST_APPLIED: null},
         },
         "data": data,
@@ -215,19 +215,19 @@ pub fn sole_manager(metadata: &ObjectMeta, name: &str) -> bool {
 }
 
 /// The BearerToken whose end this Secret is not to outlast.
-pub fn mortal(metadata: &ObjectMeta) -> Option<String> {
+pub fn mortal(metadata: &ObjectMeta) -> Option<Arc<str>> {
     record(metadata).filter(|record| orphans(record, &record.bearer_token)).map(|record| record.bearer_token)
 }
 
 /// Whether the end of the BearerToken `name` is that of the Secret that remembers this.
 pub fn orphans(record: &Record, name: &str) -> bool {
-    record.bearer_token == name && record.deletion_policy == DeletionPolicy::Delete
+    *record.bearer_token == *name && record.deletion_policy == DeletionPolicy::Delete
 }
 
 /// The body of the server-side apply that gives up everything that only we own.
 pub fn farewell(namespace: &str, name: &str, version: &Version) -> String {
     let metadata = serde_json::json!({
-        "name": name, "namespace": namespace, "uid": version.uid, "resourceVersion": version.resource_version,
+        "name": name, "namespace": namespace, "uid": &*version.uid, "resourceVersion": &*version.resource_version,
     });
     serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata}).to_string()
 }
@@ -250,7 +250,7 @@ pub fn manifest(
         _ => encode(token.secret.expose_secret()),
     };
     let values: Vec<(&str, Zeroizing<String>)> =
-        keys(&record.formats).into_iter().map(|key| (key, value(key))).collect();
+        keys(record.formats).into_iter().map(|key| (key, value(key))).collect();
     let annotation = serde_json::to_string(record).ok()?;
     let body = Manifest {
         api_version: "v1",
@@ -258,8 +258,8 @@ pub fn manifest(
         metadata: ManifestMeta {
             name,
             namespace,
-            uid: version.map(|version| version.uid.as_str()),
-            resource_version: version.map(|version| version.resource_version.as_str()),
+            uid: version.map(|version| &*version.uid),
+            resource_version: version.map(|version| &*version.resource_version),
             labels: BTreeMap::from([(PART_OF, NAME)]),
             annotations: BTreeMap::from([(RECORD, annotation.as_str())]),
         },
@@ -293,6 +293,10 @@ struct ManifestMeta<'a> {
     annotations: BTreeMap<&'a str, &'a str>,
 }
 
+fn formats<'de, D: Deserializer<'de>>(from: D) -> Result<&'static [Format], D::Error> {
+    Vec::deserialize(from).map(|named: Vec<Format>| Format::set(&named))
+}
+
 fn record(metadata: &ObjectMeta) -> Option<Record> {
     serde_json::from_str(metadata.annotations.as_ref()?.get(RECORD)?).ok()
 }
@@ -309,11 +313,11 @@ fn drifted(record: Option<&Record>, ours: Option<&ManagedFieldsEntry>) -> bool {
     let (Some(record), Some(ours)) = (record, ours) else { return true };
     let annotation = format!("/f:metadata/f:annotations/f:{}", RECORD.replace('/', "~1"));
     let remembered = ours.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(&annotation).is_some());
-    !(remembered && keys(&record.formats).iter().all(|key| owns_key(ours, key)))
+    !(remembered && keys(record.formats).iter().all(|key| owns_key(ours, key)))
 }
 
 /// Who has changed what the BearerToken `name` wrote: whoever owns one of its keys now, or else whoever wrote last.
-fn intruder(metadata: &ObjectMeta, name: &str) -> String {
+fn intruder(metadata: &ObjectMeta, name: &str) -> Box<str> {
     let ours = field_manager(name);
     let others = || metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_ref() != Some(&ours));
     let credential = |entry: &&ManagedFieldsEntry| CREDENTIAL_KEYS.iter().any(|key| owns_key(entry, key));
@@ -328,21 +332,21 @@ fn owns_key(entry: &ManagedFieldsEntry, key: &str) -> bool {
 }
 
 /// Whose credential is beside ours, as far as the managed fields and annotations tell.
-fn leftovers(metadata: &ObjectMeta, record: Option<&Record>) -> Option<String> {
-    let ours = record.map(|record| keys(&record.formats)).unwrap_or_default();
+fn leftovers(metadata: &ObjectMeta, record: Option<&Record>) -> Option<Box<str>> {
+    let ours = record.map(|record| keys(record.formats)).unwrap_or_default();
     let foreign = |entry: &&ManagedFieldsEntry| {
         CREDENTIAL_KEYS.iter().filter(|key| !ours.contains(key)).any(|key| owns_key(entry, key))
     };
     let owner = metadata.managed_fields.iter().flatten().find(foreign).map(|entry| words(Some(entry)));
     let copied = metadata.annotations.as_ref().is_some_and(|all| all.contains_key(LAST_APPLIED));
-    owner.or_else(|| copied.then(|| "kubectl".to_owned()))
+    owner.or_else(|| copied.then(|| "kubectl".into()))
 }
 
 /// Whether somebody else owns a key of ours as well, which makes an unforced apply fail. A BearerToken that lives is
 /// left its right to a conflict. One that is gone is not: who took over with the very token that the Secret held shares
 /// its keys with it.
 fn shared(metadata: &ObjectMeta, record: Option<&Record>, name: &str, lives: impl Fn(&str) -> bool) -> bool {
-    let ours = record.map(|record| keys(&record.formats)).unwrap_or_default();
+    let ours = record.map(|record| keys(record.formats)).unwrap_or_default();
     let other = |entry: &&ManagedFieldsEntry| {
         let manager = entry.manager.as_deref().unwrap_or_default();
         let bearer_token = manager.strip_prefix(NAME).and_then(|rest| rest.strip_prefix('/'));
@@ -352,7 +356,7 @@ fn shared(metadata: &ObjectMeta, record: Option<&Record>, name: &str, lives: imp
 }
 
 /// Whom the Secret belongs to, as far as its managed fields tell.
-fn owner(metadata: &ObjectMeta) -> String {
+fn owner(metadata: &ObjectMeta) -> Box<str> {
     let managers = metadata.managed_fields.iter().flatten();
     let of_data =
         managers.clone().find(|entry| entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:data").is_some()));
@@ -360,9 +364,9 @@ fn owner(metadata: &ObjectMeta) -> String {
 }
 
 /// A field manager's name, which is whatever its user agent says, as it may be shown.
-fn words(entry: Option<&ManagedFieldsEntry>) -> String {
+fn words(entry: Option<&ManagedFieldsEntry>) -> Box<str> {
     let named = entry.and_then(|entry| entry.manager.as_deref()).unwrap_or("an unknown writer");
-    named.chars().filter(|char| !char.is_control()).take(64).collect()
+    named.chars().filter(|char| !char.is_control()).take(64).collect::<String>().into()
 }
 
 #[cfg(test)]

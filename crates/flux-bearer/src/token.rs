@@ -3,6 +3,7 @@
 pub mod access;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -45,7 +46,7 @@ pub struct Token {
     /// The token.
     pub secret: SecretString,
     /// The first 64 bits of its SHA-256 in hex: tells two tokens apart without showing either.
-    pub fingerprint: String,
+    pub fingerprint: Box<str>,
     /// When it was received, by our clock.
     pub issued_at: Timestamp,
     /// When it expires, by our clock.
@@ -53,7 +54,7 @@ pub struct Token {
     /// When the issuer wants it replaced, by our clock.
     pub refresh_hint: Option<Timestamp>,
     /// Whose it is, as far as identity and token say.
-    pub holder: StatusIdentity,
+    pub holder: Arc<StatusIdentity>,
     /// Whether its claims could be read and compared. The docs call tokens opaque: one that can't be read is used.
     pub verified: bool,
 }
@@ -78,11 +79,11 @@ impl Token {
             check_claims(claims, identity)?;
         }
         Ok(Self {
-            fingerprint: fingerprint(grant.secret.expose_secret()),
+            fingerprint: fingerprint(grant.secret.expose_secret()).into(),
             issued_at: now,
             expires_at: now + lifetime,
             refresh_hint: grant.refresh_in.filter(|asked| *asked < lifetime).map(|asked| now + asked),
-            holder: holder(claims.as_ref(), identity),
+            holder: Arc::new(holder(claims.as_ref(), identity)),
             verified: claims.is_some(),
             secret: grant.secret,
         })

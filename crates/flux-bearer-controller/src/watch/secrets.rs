@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flux_bearer::NAME;
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::watcher;
 use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::object::SecretMetadata;
 use super::{Change, Kind, Scope, config, follow, key, paced};
 use crate::act::Loop;
 use crate::index::Key;
@@ -164,8 +163,7 @@ async fn labelled(
         ),
     };
     let ours = format!("{}={NAME}", flux_bearer::secret::PART_OF);
-    // Metadata only: no Secret's data is ever on its way to us.
-    let api: Api<PartialObjectMeta<Secret>> = match &scope.namespace {
+    let api: Api<SecretMetadata> = match &scope.namespace {
         Some(namespace) => Api::namespaced(paced(client), namespace),
         None => Api::all(paced(client)),
     };
@@ -212,7 +210,7 @@ async fn by_name(work: &Arc<Loop>, client: Client, named: &Named) {
 /// Watches one Secret by its name.
 async fn one(work: &Loop, client: Client, secret: &Key) {
     let Sight::Named(named) = &work.sight else { return };
-    let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(paced(client), &secret.namespace);
+    let api: Api<SecretMetadata> = Api::namespaced(paced(client), &secret.namespace);
     let only = config(None).fields(&format!("metadata.name={}", secret.name));
     let kind = Kind { name: "Secret", forbidden: None };
     let (listed, _) = watch::channel(false);

@@ -50,8 +50,9 @@ pub(super) fn refusals<'a>(
 ) -> Result<(&'a Probe, Vec<Refusal<'a>>), Step> {
     let probe = probe_of(observed, &wanted.identity).filter(|probe| covers(probe, &wanted.repositories));
     let probe = probe.ok_or_else(|| ask(observed, &wanted.identity, token))?;
-    let refused =
-        |(repository, answer): &'a (Repository, Result<(), Failure>)| Some((repository, answer.as_ref().err()?));
+    let refused = |(repository, answer): &'a (Repository, Result<(), Box<Failure>>)| {
+        Some((repository, &**answer.as_ref().err()?))
+    };
     Ok((probe, probe.answers.iter().filter_map(refused).collect()))
 }
 
@@ -82,7 +83,7 @@ fn probe_last_working(observed: &Observed<'_>, record: &Record, now: Timestamp) 
 }
 
 fn probe_of<'a>(observed: &Observed<'a>, identity: &Identity) -> Option<&'a Probe> {
-    observed.probes.iter().find(|probe| probe.identity == *identity)
+    observed.probes.iter().find(|probe| *probe.identity == *identity)
 }
 
 fn covers(probe: &Probe, repositories: &[Repository]) -> bool {
@@ -119,6 +120,6 @@ pub(super) fn try_out(observed: &Observed<'_>, now: Timestamp) -> Step {
 }
 
 /// Asks the repositories, unless they are being asked already.
-fn ask(observed: &Observed<'_>, identity: &Identity, token: &Arc<Token>) -> Step {
-    if observed.probing { Step::wait(None) } else { Step::act(Action::Probe(identity.clone(), Arc::clone(token))) }
+fn ask(observed: &Observed<'_>, identity: &Arc<Identity>, token: &Arc<Token>) -> Step {
+    if observed.probing { Step::wait(None) } else { Step::act(Action::Probe(Arc::clone(identity), Arc::clone(token))) }
 }

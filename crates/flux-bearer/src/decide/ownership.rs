@@ -67,19 +67,24 @@ pub(super) fn adopt(observed: &Observed<'_>, wanted: &Wanted, now: Timestamp) ->
     match refusals(observed, wanted, token) {
         Err(ask) => ask,
         Ok((probe, refusals)) => match refusals.first() {
-            None => write(observed, &wanted.identity, &wanted.formats, token, now),
+            None => write(observed, &wanted.identity, wanted.formats, token, now),
             Some(refused) => closed(observed, wanted, token, probe, *refused, now),
         },
     }
 }
 
 /// Waits for the refresh; meanwhile an adopted Secret is rid of the credentials of others.
-pub(super) fn clean(observed: &Observed<'_>, formats: &[Format], refresh_at: Timestamp, now: Timestamp) -> Step {
+pub(super) fn clean(
+    observed: &Observed<'_>,
+    formats: &'static [Format],
+    refresh_at: Timestamp,
+    now: Timestamp,
+) -> Step {
     let left = matches!(observed.held, Held::Ours { leftovers: Some(_), .. });
     if !left || !adopts(observed) {
         return Step::wait(Some(refresh_at));
     }
-    pause(observed, true, now).unwrap_or_else(|| Step::act(Action::Clean(formats.to_vec())))
+    pause(observed, true, now).unwrap_or_else(|| Step::act(Action::Clean(formats)))
 }
 
 /// Says who fights for the Secret, from the last correction that may be made until two minutes without one.

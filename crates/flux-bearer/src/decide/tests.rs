@@ -1,7 +1,8 @@
 use super::*;
 use crate::failure::{Class, entra};
+use crate::report::Stored;
 use crate::report::{READY, RECONCILING, REFRESH_FAILING, STALLED};
-use crate::resource::{BearerTokenStatus, StatusIdentity};
+use crate::resource::BearerTokenStatus;
 use crate::secret::Version;
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
@@ -12,8 +13,8 @@ fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-fn identity(name: &str) -> Identity {
-    Identity::WorkloadIdentity { tenant_id: "t".into(), client_id: name.into() }
+fn identity(name: &str) -> Arc<Identity> {
+    Arc::new(Identity::WorkloadIdentity { tenant_id: "t".into(), client_id: name.into() })
 }
 
 /// Everything that an observation borrows.
@@ -43,7 +44,7 @@ fn given(held: Held) -> Given {
     Given {
         wanted: Ok(Wanted {
             identity: identity("new"),
-            formats: vec![Format::Bearer],
+            formats: &[Format::Bearer],
             repositories: vec![],
             unsafe_repository: None,
             adopt: false,
@@ -107,7 +108,7 @@ impl Given {
     }
 
     fn status(&self, after: Duration) -> BearerTokenStatus {
-        self.decide(after).report.status(&BearerTokenStatus::default(), 1, NOW + after)
+        self.decide(after).report.status(&Stored::of(&BearerTokenStatus::default(), &"fleet".into()), 1, NOW + after)
     }
 
     fn condition(&self, after: Duration, kind: &str) -> Option<(String, String)> {
@@ -141,7 +142,7 @@ fn token(fingerprint: &str, issued: Timestamp, lifetime: Duration) -> Arc<Token>
         issued_at: issued,
         expires_at: issued + lifetime,
         refresh_hint: None,
-        holder: StatusIdentity::default(),
+        holder: Arc::default(),
         verified: true,
     })
 }
@@ -156,12 +157,12 @@ fn filled(client: &str, lifetime: Duration) -> Held {
             bearer_token: "flux-system".into(),
             generation: 1,
             identity: identity(client),
-            holder: StatusIdentity::default(),
-            formats: vec![Format::Bearer],
+            holder: Arc::default(),
+            formats: &[Format::Bearer],
             issued_at: NOW,
             refresh_at: schedule::refresh_at(NOW, expires_at, None, HOUR, UID),
             expires_at,
-            fingerprint: format!("{client}-0"),
+            fingerprint: format!("{client}-0").into(),
             made: true,
             deletion_policy: DeletionPolicy::Retain,
         })),
@@ -199,7 +200,7 @@ fn probe(client: &str, fingerprint: &str, at: Duration, opens: bool) -> Probe {
         fingerprint: fingerprint.into(),
         identity: identity(client),
         at: NOW + at,
-        answers: vec![(repository(), answer)],
+        answers: vec![(repository(), answer.map_err(Box::new))],
     }
 }
 
@@ -418,7 +419,7 @@ fn the_keys_stay_while_a_git_repository_could_not_use_the_wanted_ones() {
     let mut world = given(filled("new", HOUR));
     world.minted = Some(token("new-0", NOW, HOUR));
     let wanted = world.wanted.as_mut().unwrap();
-    wanted.formats = vec![Format::Bearer, Format::Basic];
+    wanted.formats = &[Format::Bearer, Format::Basic];
     let Action::Write(write) = world.decide(minutes(1)).action else { panic!("no write") };
     assert_eq!(write.formats, [Format::Bearer, Format::Basic]);
     let org = Repository::parse("https://org@dev.azure.com/org/project/_git/repo").unwrap();
@@ -631,6 +632,6 @@ fn each_token_is_tried_out_once_and_again_while_it_does_not_open() {
 #[test]
 fn other_keys_are_written_at_once() {
     let mut world = given(filled("new", HOUR));
-    world.wanted.as_mut().unwrap().formats = vec![Format::Basic];
+    world.wanted.as_mut().unwrap().formats = &[Format::Basic];
     assert_eq!(world.does(minutes(1)), "mint new");
 }

@@ -14,6 +14,14 @@ fn stored(conditions: &[(&str, &str, &str)]) -> BearerTokenStatus {
     BearerTokenStatus { conditions: conditions.iter().map(condition).collect(), ..BearerTokenStatus::default() }
 }
 
+fn kept(status: &BearerTokenStatus) -> Stored {
+    Stored::of(status, &"fleet".into())
+}
+
+fn nothing() -> Stored {
+    kept(&BearerTokenStatus::default())
+}
+
 fn report(reason: &'static str, message: &str) -> Report {
     let mut report = Report::default();
     report.say(READY, true, Say { reason, message: message.into() });
@@ -23,22 +31,23 @@ fn report(reason: &'static str, message: &str) -> Report {
 #[test]
 fn a_transition_time_moves_only_with_the_status() {
     let later = NOW + std::time::Duration::from_secs(60);
-    let same = report("Other", "m").status(&stored(&[(READY, "True", "Succeeded")]), 1, later);
+    let same = report("Other", "m").status(&kept(&stored(&[(READY, "True", "Succeeded")])), 1, later);
     assert_eq!(same.conditions[0].last_transition_time, Time(NOW));
-    let moved = report("Succeeded", "m").status(&stored(&[(READY, "False", "TokenExpired")]), 1, later);
+    let moved = report("Succeeded", "m").status(&kept(&stored(&[(READY, "False", "TokenExpired")])), 1, later);
     assert_eq!(moved.conditions[0].last_transition_time, Time(later));
 }
 
 #[test]
 fn an_unchanged_report_is_an_unchanged_status() {
-    let first = report("Succeeded", "m").status(&BearerTokenStatus::default(), 1, NOW);
-    let second = report("Succeeded", "m").status(&first, 1, NOW + std::time::Duration::from_secs(9));
+    let first = report("Succeeded", "m").status(&nothing(), 1, NOW);
+    let second = report("Succeeded", "m").status(&kept(&first), 1, NOW + std::time::Duration::from_secs(9));
     assert_eq!(first, second);
+    assert!(kept(&first).is(&second));
 }
 
 #[test]
 fn a_message_has_an_end() {
-    let status = report("Succeeded", &"x".repeat(5000)).status(&BearerTokenStatus::default(), 1, NOW);
+    let status = report("Succeeded", &"x".repeat(5000)).status(&nothing(), 1, NOW);
     assert_eq!(status.conditions[0].message.len(), MAX_MESSAGE);
 }
 
@@ -61,7 +70,7 @@ fn only_transitions_are_events() {
         (ready, stalled, &[("TenantRejected", true)]),
     ];
     for (before, after, expected) in cases {
-        let found = events(&stored(before), &stored(after));
+        let found = events(&kept(&stored(before)), &stored(after));
         let found: Vec<(&str, bool)> = found.iter().map(|event| (event.reason.as_str(), event.warning)).collect();
         assert_eq!(&found, expected, "{before:?} -> {after:?}");
     }

@@ -10,9 +10,9 @@ fn a_record() -> Record {
     Record {
         bearer_token: "flux-system".into(),
         generation: 1,
-        identity: Identity::WorkloadIdentity { tenant_id: "t".into(), client_id: "c".into() },
-        holder: StatusIdentity::default(),
-        formats: vec![Format::Bearer],
+        identity: Arc::new(Identity::WorkloadIdentity { tenant_id: "t".into(), client_id: "c".into() }),
+        holder: Arc::default(),
+        formats: &[Format::Bearer],
         issued_at: NOW,
         refresh_at: NOW + Duration::from_secs(1500),
         expires_at: NOW + Duration::from_secs(3600),
@@ -121,20 +121,20 @@ fn the_manifest_is_pinned_and_holds_the_keys_of_its_formats_only() {
         issued_at: NOW,
         expires_at: NOW,
         refresh_hint: None,
-        holder: StatusIdentity { client_id: Some("c".into()), ..StatusIdentity::default() },
+        holder: StatusIdentity { client_id: Some("c".into()), ..StatusIdentity::default() }.into(),
         verified: true,
     };
-    let rendered = |version: Option<&Version>, formats: Vec<Format>| {
+    let rendered = |version: Option<&Version>, formats: &'static [Format]| {
         let body = manifest("ns", "s", version, &token, &Record { formats, ..a_record() }).unwrap();
         serde_json::from_str::<serde_json::Value>(body.expose_secret()).unwrap()
     };
-    let of = |formats| rendered(Some(&version()), formats);
-    assert_eq!(rendered(None, vec![Format::Bearer])["type"], "Opaque");
-    let bearer = of(vec![Format::Bearer]);
+    let of = |formats: &'static [Format]| rendered(Some(&version()), formats);
+    assert_eq!(rendered(None, &[Format::Bearer])["type"], "Opaque");
+    let bearer = of(&[Format::Bearer]);
     assert_eq!(bearer["data"], serde_json::json!({"bearerToken": STANDARD.encode("tok")}));
     assert_eq!((&bearer["metadata"]["uid"], &bearer["metadata"]["resourceVersion"]), (&"u".into(), &"7".into()));
     assert_eq!(bearer.get("type"), None, "an adopted Secret keeps its type");
-    let basic = of(vec![Format::Basic]);
+    let basic = of(&[Format::Basic]);
     assert_eq!(
         basic["data"],
         serde_json::json!({"username": STANDARD.encode("c"), "password": STANDARD.encode("tok")})
@@ -142,7 +142,7 @@ fn the_manifest_is_pinned_and_holds_the_keys_of_its_formats_only() {
 }
 
 /// Whose credential is beside ours.
-fn leftovers(metadata: &ObjectMeta) -> Option<String> {
+fn leftovers(metadata: &ObjectMeta) -> Option<Box<str>> {
     match read(metadata) {
         Held::Ours { leftovers, .. } => leftovers,
         other => panic!("{other:?}"),
