@@ -26,7 +26,7 @@ pub use identity::UserAssigned;
 pub use permissions::{Permissions, Scope};
 pub use provider::{CONTAINER_SERVICE, MANAGED_IDENTITY, ProviderState};
 
-use crate::arm::call::{Target, find, list, put};
+use crate::arm::call::{Target, delete, find, list, put};
 use crate::field::{guid, or_default, shown, text};
 use crate::operator::Session;
 
@@ -111,6 +111,25 @@ impl Arm {
         let segments = &self.group(name);
         let target = Target { operation: Operation::WriteGroup, segments, version: GROUPS };
         put(&self.session, &target, json!({"location": location, "tags": tags})).await
+    }
+
+    /// The ids of everything in a resource group.
+    pub async fn resources(&self, group: &str) -> Result<Vec<String>, Failure> {
+        #[derive(Deserialize)]
+        struct Resource {
+            #[serde(deserialize_with = "text")]
+            id: String,
+        }
+        let segments = &["subscriptions", &self.subscription, "resourceGroups", group, "resources"];
+        let target = Target { operation: Operation::ReadGroup, segments, version: GROUPS };
+        let all: Vec<Resource> = list(&self.session, &target).await?;
+        Ok(all.into_iter().map(|resource| resource.id).collect())
+    }
+
+    /// Begins to delete a resource group with all that is in it; that takes minutes: ask for the group meanwhile.
+    pub async fn delete_resource_group(&self, name: &str) -> Result<(), Failure> {
+        let segments = &self.group(name);
+        delete(&self.session, &Target { operation: Operation::DeleteGroup, segments, version: GROUPS }).await
     }
 
     fn group<'a>(&'a self, name: &'a str) -> [&'a str; 4] {

@@ -159,6 +159,7 @@ impl Exchange<'_> {
             What::Operation => Ok(empty(StatusCode::OK)),
             What::Groups => self.groups(subscription),
             What::Group(name) => self.group(subscription, name),
+            What::Resources(group) => self.resources(tenant, subscription, group),
             What::Provider(namespace) => Ok(ok(&self.provider(subscription, namespace))),
             What::Identities(group) => self.identities(tenant, subscription, group.as_deref()),
             What::Identity(id) => self.identity(tenant, subscription, id),

@@ -297,7 +297,8 @@ fn formats<'de, D: Deserializer<'de>>(from: D) -> Result<&'static [Format], D::E
     Vec::deserialize(from).map(|named: Vec<Format>| Format::set(&named))
 }
 
-fn record(metadata: &ObjectMeta) -> Option<Record> {
+/// What a Secret with this metadata remembers of its token.
+pub fn record(metadata: &ObjectMeta) -> Option<Record> {
     serde_json::from_str(metadata.annotations.as_ref()?.get(RECORD)?).ok()
 }
 

@@ -10,7 +10,7 @@ use super::target::{CLUSTERS, Id};
 use super::{Exchange, page};
 use crate::state::{ManagedCluster, Subscription, derived_id};
 
-fn render(subscription: &Subscription, cluster: &ManagedCluster) -> Value {
+pub(super) fn render(subscription: &Subscription, cluster: &ManagedCluster) -> Value {
     let ManagedCluster { resource_group, name, location, issuer_url, workload_identity, kubernetes_version } = cluster;
     let id = format!("/subscriptions/{}/resourcegroups/{resource_group}/providers/{CLUSTERS}/{name}", subscription.id);
     let mut properties = json!({

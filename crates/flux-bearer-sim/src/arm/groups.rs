@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::answer::{Refused, empty, ok, put};
 use super::target::GROUPS;
-use super::{Exchange, HOST, identities, location, page, subscription_mut, tags};
+use super::{Exchange, HOST, clusters, identities, location, page, subscription_mut, tags};
 use crate::random;
-use crate::state::{ResourceGroup, State, Subscription};
+use crate::state::{ResourceGroup, State, Subscription, Tenant};
 
 /// 404 for a resource group that is not there.
 pub(super) fn missing(name: &str) -> Refused {
@@ -48,6 +48,30 @@ impl Exchange<'_> {
             (Some(group), _) => Ok(ok(&render(subscription, group))),
             (None, _) => Err(missing(name)),
         }
+    }
+
+    /// Everything in a group that the caller may read, in the short form of a list: without `properties`.
+    pub(super) fn resources(
+        &self,
+        tenant: Option<&Tenant>,
+        subscription: &Subscription,
+        group: &str,
+    ) -> Result<Response<Body>, Refused> {
+        if subscription.resource_group(group).is_none() {
+            return Err(missing(group));
+        }
+        let is_in = |name: &str| name.eq_ignore_ascii_case(group);
+        let identities = subscription.identities.iter().filter(|one| is_in(&one.resource_group));
+        let identities = identities.map(|one| identities::render(tenant, subscription, one));
+        let clusters = subscription.managed_clusters.iter().filter(|one| is_in(&one.resource_group));
+        let clusters = clusters.map(|one| clusters::render(subscription, one));
+        let short = |mut resource: Value| {
+            if let Some(resource) = resource.as_object_mut() {
+                resource.remove("properties");
+            }
+            resource
+        };
+        page(self.call, subscription, identities.chain(clusters).map(short).collect())
     }
 
     pub(super) fn put_group(&self, subscription: &mut Subscription, name: &str) -> Result<Response<Body>, Refused> {

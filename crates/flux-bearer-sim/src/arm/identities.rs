@@ -23,7 +23,7 @@ fn is_version(version: &str, has_credentials: bool) -> bool {
     is_stable || (is_preview && version >= FIRST_PREVIEW && version < newest)
 }
 
-fn render(tenant: Option<&Tenant>, subscription: &Subscription, identity: &UserAssignedIdentity) -> Value {
+pub(super) fn render(tenant: Option<&Tenant>, subscription: &Subscription, identity: &UserAssignedIdentity) -> Value {
     let UserAssignedIdentity { resource_group, name, location, tags, client_id } = identity;
     let application = tenant.and_then(|tenant| tenant.application(client_id));
     json!({

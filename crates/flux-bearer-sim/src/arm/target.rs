@@ -26,6 +26,8 @@ pub(super) enum What {
     Subscription,
     Groups,
     Group(String),
+    /// Everything in a group.
+    Resources(String),
     /// What a deletion that goes on is polled by.
     Operation,
     Provider(String),
@@ -94,6 +96,7 @@ impl What {
             ([], _) => Some(Self::Subscription),
             (["resourcegroups"], _) => Some(Self::Groups),
             (["resourcegroups", _], [_, group]) => Some(Self::Group(group.clone())),
+            (["resourcegroups", _, "resources"], [_, group, _]) => Some(Self::Resources(group.clone())),
             (["resourcegroups", _, lower @ ..], [_, group, names @ ..]) => Self::within(Some(group), lower, names),
             (["operationresults", _], _) => Some(Self::Operation),
             (["providers", _], [_, namespace]) => Some(Self::Provider(namespace.clone())),
@@ -139,7 +142,7 @@ impl What {
             | Self::RoleDefinitions
             | Self::RoleDefinition(_)
             | Self::Registration(_) => None,
-            Self::Groups | Self::Group(_) => Some(GROUPS),
+            Self::Groups | Self::Group(_) | Self::Resources(_) => Some(GROUPS),
             Self::Identities(_) | Self::Identity(_) => Some(IDENTITIES),
             Self::Credentials(_) | Self::Credential(..) => Some(CREDENTIALS),
             Self::Clusters(_) | Self::Cluster(_) => Some(CLUSTERS),
@@ -150,7 +153,7 @@ impl What {
     /// The resource group it is, or is in.
     pub(super) fn group(&self) -> Option<&str> {
         match self {
-            Self::Group(group) => Some(group),
+            Self::Group(group) | Self::Resources(group) => Some(group),
             Self::Identity(id) | Self::Credentials(id) | Self::Credential(id, _) | Self::Cluster(id) => Some(&id.group),
             Self::Identities(group)
             | Self::Clusters(group)

@@ -81,6 +81,8 @@ pub struct RequestInfo {
     pub user_agent: String,
     /// Who asks.
     pub user: String,
+    /// Whether nothing is to be stored.
+    pub dry_run: bool,
 }
 
 /// The parameters of a request.
@@ -156,6 +158,7 @@ impl RequestInfo {
                 .filter(|user| !user.is_empty())
                 .unwrap_or(DEFAULT_USER)
                 .to_owned(),
+            dry_run: query.dry_run,
         })
     }
 

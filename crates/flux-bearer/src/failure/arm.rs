@@ -23,6 +23,8 @@ pub enum Operation {
     ReadGroup,
     /// Make a resource group.
     WriteGroup,
+    /// Delete a resource group.
+    DeleteGroup,
     /// Read managed identities.
     ReadIdentity,
     /// Make a managed identity.
@@ -59,6 +61,7 @@ impl Operation {
             Self::ReadSubscription => ("read the subscription", "subscriptions/read", READER),
             Self::ReadGroup => ("read the resource group", "subscriptions/resourceGroups/read", READER),
             Self::WriteGroup => ("make the resource group", "subscriptions/resourceGroups/write", CONTRIBUTOR),
+            Self::DeleteGroup => ("delete the resource group", "subscriptions/resourceGroups/delete", CONTRIBUTOR),
             Self::ReadIdentity => ("read managed identities", "userAssignedIdentities/read", IDENTITIES),
             Self::WriteIdentity => ("make a managed identity", "userAssignedIdentities/write", IDENTITIES),
             Self::DeleteIdentity => ("delete a managed identity", "userAssignedIdentities/delete", IDENTITIES),
@@ -85,7 +88,7 @@ impl Operation {
     /// The namespace of the resource provider that does it.
     pub fn namespace(self) -> &'static str {
         match self {
-            Self::ReadSubscription | Self::ReadGroup | Self::WriteGroup | Self::ReadProvider(_) => {
+            Self::ReadSubscription | Self::ReadGroup | Self::WriteGroup | Self::DeleteGroup | Self::ReadProvider(_) => {
                 "Microsoft.Resources"
             }
             Self::ReadIdentity
