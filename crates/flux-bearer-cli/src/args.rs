@@ -84,6 +84,12 @@ pub enum Format {
 /// `CONTEXT` are the names of what there is; see `verbs/complete.rs`.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Make everything from the managed identity to a Flux that pulls; again changes nothing
+    Setup(Box<Setup>),
+    /// Take back what `setup` made
+    Uninstall(Box<Uninstall>),
+    /// Write a fresh token into the Secret from here, when neither controller nor Git can
+    Rescue(Rescue),
     /// Show BearerTokens and how long their tokens still live
     Get(Get),
     /// Have a fresh token put into the Secret now
@@ -108,12 +114,169 @@ pub enum Verb {
     Version(Version),
 }
 
+/// How the operator signs in to Azure and Azure DevOps.
+#[derive(Args, Clone, Debug)]
+pub struct Operator {
+    /// How to sign in; without it by the environment's credential where there is one, else by Azure CLI
+    #[arg(long, value_enum)]
+    pub sign_in: Option<Way>,
+
+    /// Tenant to sign in to; without it that of the organisation
+    #[arg(long)]
+    pub tenant: Option<String>,
+}
+
+/// A way to sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// As whoever `az login` signed in.
+    Cli,
+    /// `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_CLIENT_SECRET` or `AZURE_FEDERATED_TOKEN_FILE`.
+    Environment,
+    /// A managed identity of this machine; `AZURE_CLIENT_ID` chooses one.
+    ManagedIdentity,
+    /// A code that is entered in a browser, on any machine.
+    DeviceCode,
+}
+
+/// What the identity may do with the repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Access {
+    /// Fetch: all that Flux needs to reconcile.
+    Read,
+    /// Fetch, push and make branches: for image automation and commit statuses.
+    Contribute,
+}
+
+/// What `setup` takes.
+#[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
+pub struct Setup {
+    /// Repository that Flux pulls from: `https://dev.azure.com/ORG/PROJECT/_git/REPOSITORY`
+    #[arg(long)]
+    pub repository: String,
+
+    /// What the identity may do with the repository
+    #[arg(long, value_enum, default_value = "read")]
+    pub access: Access,
+
+    /// Region of a new resource group or identity
+    #[arg(long)]
+    pub location: Option<String>,
+
+    /// Issuer of the cluster's service account tokens, where it can't be reached from here but by Entra ID
+    #[arg(long)]
+    pub issuer: Option<String>,
+
+    /// Name of the BearerToken
+    #[arg(long, default_value = "flux-system")]
+    pub name: String,
+
+    /// Name of the Secret that Flux reads; without it that of the BearerToken
+    #[arg(long)]
+    pub secret: Option<String>,
+
+    /// Take over a Secret that somebody else made
+    #[arg(long)]
+    pub adopt: bool,
+
+    /// Image of the controller
+    #[arg(long)]
+    pub image: Option<String>,
+
+    /// Make the changes without asking
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Show the plan and change nothing; exit status 4 if there is something to change
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+
+    /// Print the controller and the BearerToken as YAML, for Git, and change nothing
+    #[arg(long, conflicts_with_all = ["yes", "dry_run"])]
+    pub export: bool,
+
+    /// Where the identity is.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// What `uninstall` takes.
+#[derive(Args, Debug)]
+pub struct Uninstall {
+    /// Name of the BearerToken
+    #[arg(long, default_value = "flux-system")]
+    pub name: String,
+
+    /// Repository that was set up; without it that of the BearerToken
+    #[arg(long)]
+    pub repository: Option<String>,
+
+    /// Take it all back without asking
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Show what there is and change nothing; exit status 4 if there is something to take back
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+
+    /// Where the identity is.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Where the identity is, and how the operator signs in there.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// Subscription of the identity, by id or name; not needed where there is but one
+    #[arg(long, env = "AZURE_SUBSCRIPTION_ID")]
+    pub subscription: Option<String>,
+
+    /// Resource group of the identity
+    #[arg(short = 'g', long, default_value = "flux-bearer")]
+    pub resource_group: String,
+
+    /// Name of the managed identity
+    #[arg(long, default_value = "flux-bearer")]
+    pub identity: String,
+
+    /// How to sign in.
+    #[command(flatten)]
+    pub operator: Operator,
+}
+
+/// What `rescue` takes.
+#[derive(Args, Debug)]
+pub struct Rescue {
+    /// Name of the BearerToken
+    #[arg(default_value = "flux-system")]
+    pub name: String,
+
+    /// Whose token is written: the identity's, by the controller's service account, or your own
+    #[arg(long = "as", value_enum, default_value = "identity")]
+    pub whose: Whose,
+
+    /// How to sign in.
+    #[command(flatten)]
+    pub operator: Operator,
+}
+
+/// Whose token is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Whose {
+    /// That of the BearerToken's identity.
+    Identity,
+    /// Your own: it opens whatever you may open, so it should be there for a short time only.
+    Operator,
+}
+
 impl Verb {
     /// How the verb can write its data; the first way is the default.
     pub fn formats(&self) -> &'static [Format] {
         use Format::{Json, Name, Short, Table, Wide, Yaml};
         match self {
             Self::Get(_) => &[Table, Wide, Json, Yaml, Name],
+            Self::Setup(_) | Self::Uninstall(_) => &[Table, Json],
             Self::Version(_) => &[Table, Json, Yaml],
             Self::Check(_) => &[Table, Short, Json],
             Self::Explain(_) => &[Table, Json, Name],

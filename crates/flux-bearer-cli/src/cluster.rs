@@ -12,10 +12,12 @@ use kube::api::{
     Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
 use kube::core::{PartialObjectMeta, Status};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Trouble};
-use crate::kinds::Kind;
+use crate::kinds::{Kind, SECRET, SERVICE_ACCOUNT};
 
 /// The field manager of everything that the set-up writes.
 pub const MANAGER: &str = "flux-bearer-cli";
@@ -36,6 +38,20 @@ pub struct Cluster {
     /// Address of the API server, to be shown with it.
     pub server: String,
 }
+
+/// As much of a `TokenRequest` as is looked at.
+#[derive(Deserialize)]
+struct TokenAnswer {
+    status: TokenStatus,
+}
+
+#[derive(Deserialize)]
+struct TokenStatus {
+    token: SecretString,
+}
+
+/// How long a service account token lives that is asked for: the least that Kubernetes gives, for it is used at once.
+const TOKEN_SECONDS: u32 = 600;
 
 /// Where an object is.
 #[derive(Clone, Copy, Debug)]
@@ -69,12 +85,13 @@ impl<'a> At<'a> {
 impl Cluster {
     /// An object, or nothing where there is none, or no such kind.
     pub async fn get(&self, at: At<'_>) -> Result<Option<DynamicObject>, Trouble> {
-        self.api(at.kind, Some(at.namespace)).get_opt(at.name).await.map_err(|error| self.trouble(&error, "get", at))
+        let found = present(self.api(at.kind, Some(at.namespace)).get(at.name).await);
+        found.map_err(|error| self.trouble(&error, "get", at))
     }
 
     /// The metadata of an object: all that is ever read of a Secret.
     pub async fn metadata(&self, at: At<'_>) -> Result<Option<PartialObjectMeta<DynamicObject>>, Trouble> {
-        let found = self.api(at.kind, Some(at.namespace)).get_metadata_opt(at.name).await;
+        let found = present(self.api(at.kind, Some(at.namespace)).get_metadata(at.name).await);
         found.map_err(|error| self.trouble(&error, "get", at))
     }
 
@@ -122,6 +139,42 @@ impl Cluster {
         let params = PatchParams { dry_run, force: true, ..PatchParams::apply(MANAGER) };
         let done = self.api(at.kind, Some(at.namespace)).patch(at.name, &params, &Patch::Apply(manifest)).await;
         done.map_err(|error| self.trouble(&error, "patch", at))
+    }
+
+    /// Applies a Secret under a field manager of its own; only metadata comes back.
+    pub async fn apply_secret(&self, at: At<'_>, manager: &str, body: &SecretString) -> Result<(), Trouble> {
+        let manager = manager.replace('/', "%2F");
+        let path = format!("/api/v1/namespaces/{}/secrets/{}?fieldManager={manager}&force=true", at.namespace, at.name);
+        let request = Request::patch(path)
+            .header(header::ACCEPT, "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
+            .header(header::CONTENT_TYPE, "application/apply-patch+yaml")
+            .body(body.expose_secret().as_bytes().to_vec())
+            .map_err(|_| unreachable_server(self))?;
+        // As text: kube's client would log a reply that it can't parse.
+        self.client.request_text(request).await.map(drop).map_err(|error| self.trouble(&error, "patch", at))
+    }
+
+    /// A token of a service account for this audience, as a Pod of it would be given one.
+    pub async fn service_account_token(
+        &self,
+        namespace: &str,
+        name: &str,
+        audience: &str,
+    ) -> Result<SecretString, Trouble> {
+        let at = At { kind: SERVICE_ACCOUNT, namespace, name };
+        let asked = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"audiences": [audience], "expirationSeconds": TOKEN_SECONDS},
+        });
+        let request = Request::post(format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"))
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(asked.to_string().into_bytes())
+            .map_err(|_| unreachable_server(self))?;
+        let answer = self.client.request_text(request).await.map(SecretString::from);
+        let answer = answer.map_err(|error| self.trouble(&error, "create token of", at))?;
+        let read: Result<TokenAnswer, _> = serde_json::from_str(answer.expose_secret());
+        read.map(|answer| answer.status.token).map_err(|_| unreachable_server(self))
     }
 
     /// Changes an object that exists by a JSON merge patch. An apply would make one that is gone anew.
@@ -235,9 +288,17 @@ impl Cluster {
     }
 }
 
+/// What was found. An API server says 404 in words of its own for an object, and in plain text for a kind: neither is there.
+fn present<T>(found: kube::Result<T>) -> kube::Result<Option<T>> {
+    match found {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 /// What a refusal of the API server means. Its own words are shown, but never about a Secret, which they may quote.
 fn refusal(status: &Status, verb: &str, at: At<'_>) -> Trouble {
-    let words: String = if at.kind == crate::kinds::SECRET {
+    let words: String = if at.kind == SECRET {
         status.reason.clone()
     } else if status.is_own() {
         status.message.chars().filter(|letter| !letter.is_control()).take(MAX_WORDS).collect()

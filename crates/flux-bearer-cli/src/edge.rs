@@ -29,6 +29,8 @@ pub struct Edge {
     pub out: Out,
     /// What a person or a pipe says.
     pub input: Arc<dyn Input>,
+    /// Files.
+    pub files: Arc<dyn Files>,
     /// The environment variables.
     pub environment: BTreeMap<String, String>,
     /// Wall time.
@@ -99,6 +101,15 @@ pub trait Programs: Send + Sync {
     /// # Errors
     /// That it could not be started: [`io::ErrorKind::NotFound`] where there is none.
     fn run(&self, call: Call) -> BoxFuture<'_, io::Result<Ended>>;
+}
+
+/// Files that somebody names.
+pub trait Files: Send + Sync {
+    /// What a file with a credential holds.
+    ///
+    /// # Errors
+    /// That it can't be read.
+    fn secret<'a>(&'a self, path: &'a str) -> BoxFuture<'a, io::Result<SecretString>>;
 }
 
 /// What a person or a pipe says.

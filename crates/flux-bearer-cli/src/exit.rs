@@ -89,9 +89,24 @@ impl std::error::Error for Trouble {}
 
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
-        let exit = match (failure.reason, failure.class) {
-            (_, Class::Transient) => Exit::Network,
-            ("Forbidden" | "AccessDenied", _) => Exit::Right,
+        let exit = match failure.reason {
+            "CredentialRejected"
+            | "IdentityNotFound"
+            | "SignInRequired"
+            | "DeviceCodeFailed"
+            | "AzureCliFailed"
+            | "TokenRejected"
+            | "ServiceAccountTokenUnusable" => Exit::SignIn,
+            "Forbidden" | "AccessDenied" | "LicenceRefused" => Exit::Right,
+            "TenantRejected"
+            | "TokenMismatch"
+            | "ResourceNotFound"
+            | "OrganizationNotFound"
+            | "RepositoryNotFound"
+            | "FederatedCredentialMismatch" => Exit::NotFound,
+            "BlockedByPolicy" | "LocationRejected" => Exit::Policy,
+            "ResourceConflict" | "FederationRejected" => Exit::Taken,
+            _ if failure.class == Class::Transient => Exit::Network,
             _ => Exit::Failed,
         };
         Self { exit, cause: format!("{}: {}", failure.code, failure.cause), fix: failure.fix.into_owned() }

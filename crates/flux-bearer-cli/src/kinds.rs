@@ -75,7 +75,7 @@ pub const GIT_REPOSITORY: Kind = namespaced("source.toolkit.fluxcd.io", "v1", "G
 pub const KUSTOMIZATION: Kind = namespaced("kustomize.toolkit.fluxcd.io", "v1", "Kustomization", "kustomizations");
 
 /// Every kind that a manifest of ours may have.
-const ALL: [Kind; 17] = [
+pub const ALL: [Kind; 17] = [
     BEARER_TOKEN,
     DEFINITION,
     NAMESPACE,

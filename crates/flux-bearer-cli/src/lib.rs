@@ -13,11 +13,17 @@ pub mod checks;
 pub mod cluster;
 pub mod edge;
 pub mod exit;
+mod identity_token;
 pub mod kinds;
 pub mod manifests;
 pub mod out;
 pub mod real;
+pub mod secrets;
+pub mod setup;
+mod sign_in;
+pub mod sources;
 pub mod tokens;
+pub mod uninstall;
 pub mod verbs;
 
 use std::ffi::{OsStr, OsString};

@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
 use crate::cluster::Cluster;
-use crate::edge::{Call, Clusters, Edge, Ended, Input, Programs, Which};
+use crate::edge::{Call, Clusters, Edge, Ended, Files, Input, Programs, Which};
 use crate::exit::{Exit, Trouble};
 use crate::out::Out;
 
@@ -40,6 +40,7 @@ pub fn edge() -> Result<Edge, Trouble> {
         programs: Arc::new(Processes),
         out: Out::process(),
         input: Arc::new(Terminal),
+        files: Arc::new(Disk),
         environment,
         now: Arc::new(Timestamp::now),
     })
@@ -121,6 +122,19 @@ async fn run(call: Call) -> io::Result<Ended> {
         stdout: SecretString::from(String::from_utf8_lossy(&ended.stdout).into_owned()),
         stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
     })
+}
+
+struct Disk;
+
+impl Files for Disk {
+    fn secret<'a>(&'a self, path: &'a str) -> BoxFuture<'a, io::Result<SecretString>> {
+        async move {
+            let mut text = String::new();
+            tokio::fs::File::open(path).await?.take(MAX_SECRET).read_to_string(&mut text).await?;
+            Ok(SecretString::from(text))
+        }
+        .boxed()
+    }
 }
 
 struct Terminal;

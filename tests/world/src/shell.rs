@@ -2,18 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::body::Body;
+use bytes::Bytes;
+use flux_bearer_azure::http::Http;
 use flux_bearer_cli::cluster::Cluster;
-use flux_bearer_cli::edge::{Call, Clusters, Edge, Ended, Input, Programs, Which};
+use flux_bearer_cli::edge::{Call, Clusters, Edge, Ended, Files, Input, Programs, Which};
 use flux_bearer_cli::exit::{Exit, Trouble};
 use flux_bearer_cli::out::Out;
 use futures::FutureExt;
-use futures::future::{BoxFuture, ready};
+use futures::future::{BoxFuture, pending, ready};
+use http::{HeaderValue, Method, Request, Response, Uri};
+use http_body_util::Full;
 use kube::Client;
 use secrecy::SecretString;
+use tokio::sync::Notify;
+use tower::{BoxError, ServiceExt, service_fn};
 
-use crate::stage::Stage;
+use crate::company::{OPERATOR, OPERATOR_SECRET};
+use crate::identities::TENANT;
+use crate::stage::{NAMESPACE, Stage};
+
+/// Who the shell's person is to the Kubernetes API.
+pub const OPERATOR_NAME: &str = "operator";
 
 /// A program of the shell: sees a call, answers how it ends.
 type Program = Arc<dyn Fn(&Call) -> io::Result<Ended> + Send + Sync>;
@@ -28,6 +41,78 @@ pub struct Shell {
     pub answer: Option<bool>,
     /// What is piped in.
     pub piped: String,
+    /// Where the line breaks.
+    pub breaker: Breaker,
+}
+
+/// What happens to the line of a shell at one of its writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// The write does not arrive.
+    Refuse,
+    /// The write is done, and its answer is lost.
+    Lose,
+    /// The process is killed before the write arrives.
+    KillBefore,
+    /// The process is killed while it waits for the answer.
+    KillAfter,
+}
+
+/// Breaks a line at its n-th write, to Azure or to the cluster; counts them.
+#[derive(Clone, Default)]
+pub struct Breaker {
+    at: Option<(usize, Break)>,
+    writes: Arc<AtomicUsize>,
+    killed: Arc<Notify>,
+}
+
+impl Breaker {
+    /// One that breaks at this write, counted from 1.
+    pub fn at(write: usize, how: Break) -> Self {
+        Self { at: Some((write, how)), ..Self::default() }
+    }
+
+    /// How many writes there were.
+    pub fn writes(&self) -> usize {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    /// What happens to this request.
+    fn meet(&self, method: &Method, uri: &Uri) -> Option<Break> {
+        let path = uri.path_and_query().map_or("", |path| path.as_str());
+        let looks = *method == Method::GET || *method == Method::HEAD || *method == Method::OPTIONS;
+        let harmless = ["dryRun=All", "selfsubjectaccessreviews", "/oauth2/", "permissionevaluation"];
+        if looks || harmless.iter().any(|part| path.contains(part)) {
+            return None;
+        }
+        let number = self.writes.fetch_add(1, Ordering::Relaxed) + 1;
+        self.at.filter(|(at, _)| *at == number).map(|(_, how)| how)
+    }
+
+    async fn send<B>(
+        &self,
+        request: Request<B>,
+        serve: impl AsyncFnOnce(Request<B>) -> Result<Response<Body>, BoxError>,
+    ) -> Result<Response<Body>, BoxError> {
+        match self.meet(request.method(), request.uri()) {
+            None => serve(request).await,
+            Some(Break::Refuse) => Err(io::Error::from(io::ErrorKind::ConnectionRefused).into()),
+            Some(Break::Lose) => {
+                serve(request).await?;
+                Err("lost on the way back".into())
+            }
+            Some(Break::KillBefore) => self.kill().await,
+            Some(Break::KillAfter) => {
+                serve(request).await?;
+                self.kill().await
+            }
+        }
+    }
+
+    async fn kill(&self) -> Result<Response<Body>, BoxError> {
+        self.killed.notify_one();
+        pending().await
+    }
 }
 
 /// What a command line has said.
@@ -50,7 +135,17 @@ impl Shell {
             environment: BTreeMap::new(),
             answer: None,
             piped: String::new(),
+            breaker: Breaker::default(),
         }
+    }
+
+    /// The same shell, with the operator of [`crate::company`] in its environment.
+    #[must_use]
+    pub fn signed_in(mut self) -> Self {
+        let variables =
+            [("AZURE_TENANT_ID", TENANT), ("AZURE_CLIENT_ID", OPERATOR), ("AZURE_CLIENT_SECRET", OPERATOR_SECRET)];
+        self.environment.extend(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        self
     }
 
     /// Puts a program on its path.
@@ -73,22 +168,47 @@ impl Shell {
     pub async fn run_words(&self, words: &[&str]) -> Said {
         let (stdout, stderr) = (Arc::default(), Arc::default());
         let edge = self.edge(&stdout, &stderr);
-        let exit = flux_bearer_cli::run(words.iter().map(Into::into).collect(), &edge).await;
+        let exit = tokio::select! {
+            exit = flux_bearer_cli::run(words.iter().map(Into::into).collect(), &edge) => exit,
+            () = self.breaker.killed.notified() => Exit::Interrupted,
+        };
         Said { exit, stdout: text(&stdout), stderr: text(&stderr) }
     }
 
     fn edge(&self, stdout: &Arc<Mutex<Vec<u8>>>, stderr: &Arc<Mutex<Vec<u8>>>) -> Edge {
         let machine = self.stage.machine.clone();
         Edge {
-            azure: self.stage.azure(),
+            azure: self.azure(),
             link_local: self.stage.azure(),
-            clusters: Arc::new(OnStage(self.stage.client())),
+            clusters: Arc::new(OnStage(self.cluster())),
             programs: Arc::new(Path(self.programs.clone())),
             out: Out::new(stdout.clone(), stderr.clone(), false, false),
             input: Arc::new(Somebody { answer: self.answer, piped: self.piped.clone() }),
+            files: Arc::new(NoFiles),
             environment: self.environment.clone(),
             now: Arc::new(move || machine.now()),
         }
+    }
+
+    fn azure(&self) -> Http {
+        let (breaker, inner) = (self.breaker.clone(), self.stage.azure_service());
+        Http::new(service_fn(move |request: Request<Full<Bytes>>| {
+            let (breaker, inner) = (breaker.clone(), inner.clone());
+            async move { breaker.send(request.map(Body::new), async |request| inner.oneshot(request).await).await }
+        }))
+    }
+
+    fn cluster(&self) -> Client {
+        let (breaker, inner) = (self.breaker.clone(), self.stage.kube.service());
+        let send = service_fn(move |request: Request<kube::client::Body>| {
+            let (breaker, inner) = (breaker.clone(), inner.clone());
+            async move {
+                let mut request = request.map(Body::new);
+                request.headers_mut().insert("impersonate-user", HeaderValue::from_static(OPERATOR_NAME));
+                breaker.send(request, async |request| inner.oneshot(request).await).await
+            }
+        });
+        Client::new(send, NAMESPACE)
     }
 }
 
@@ -118,6 +238,14 @@ impl Programs for Path {
             None => Err(io::ErrorKind::NotFound.into()),
         };
         ready(ended).boxed()
+    }
+}
+
+struct NoFiles;
+
+impl Files for NoFiles {
+    fn secret<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<SecretString>> {
+        ready(Err(io::ErrorKind::NotFound.into())).boxed()
     }
 }
 

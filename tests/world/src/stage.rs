@@ -124,15 +124,23 @@ impl Running {
 }
 
 impl Stage {
-    /// A stage in this state, where it is 2026-12-01 08:00 UTC.
+    /// A stage in this state, where it is 2026-12-01 08:00 UTC and all that deploy/ brings along is installed.
     pub fn new(state: State) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let bare = Self::bare(state)?;
+        install(&bare.kube)?;
+        Ok(bare)
+    }
+
+    /// The same with an empty cluster.
+    pub fn bare(state: State) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let clock = Clock::starting_at("2026-12-01T08:00:00Z".parse()?);
         let issuer = Issuer::new(ISSUER)?;
         let world = World::new(state, clock.clone())?.with_issuer_client(issuer.service());
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let kube = Kube::new(clock.clone(), Faults::default());
-        install(&kube)?;
+        kube.publish("/.well-known/openid-configuration", json!({"issuer": issuer.url()}));
+        kube.publish("/openid/v1/jwks", serde_json::to_value(issuer.jwks())?);
         Ok(Self {
             kube,
             machine: clock.fork(),
@@ -219,17 +227,23 @@ impl Stage {
         Client::new(send, NAMESPACE)
     }
 
-    /// The way to Azure, and to what the cluster's issuer publishes.
+    /// The way to Azure, and to the cluster's issuer.
     pub fn azure(&self) -> Http {
+        let service = self.azure_service();
+        Http::new(service_fn(move |request: Request<Full<Bytes>>| service.clone().oneshot(request.map(Body::new))))
+    }
+
+    /// The same as a service.
+    pub fn azure_service(&self) -> Service {
         let (world, issuer, tampering) = (self.world.service(), self.issuer.service(), Arc::clone(&self.tampering));
-        Http::new(service_fn(move |request: Request<Full<Bytes>>| {
+        Service::new(service_fn(move |request: Request<Body>| {
             let (world, issuer, tampering) = (world.clone(), issuer.clone(), Arc::clone(&tampering));
             async move {
                 let url = request.uri().to_string();
                 if url.starts_with(ISSUER) {
-                    return issuer.oneshot(request.map(Body::new)).await;
+                    return issuer.oneshot(request).await;
                 }
-                let mut answer = world.oneshot(request.map(Body::new)).await?;
+                let mut answer = world.oneshot(request).await?;
                 tampering(&url, &mut answer);
                 Ok::<_, BoxError>(answer)
             }

@@ -12,7 +12,7 @@ use super::facts::{Facts, account_of, argument, known};
 use super::object::{items, name, namespace, number, printable, text, word};
 use super::rights::Deed;
 use super::{Check, Fix, Repair, Verdict, Wrong, check};
-use crate::verbs::version::CONTROLLER;
+use crate::manifests::CONTROLLER;
 
 const NAMESPACE: &str = "controller-namespace";
 const DEPLOYED: &str = "controller-deployment";

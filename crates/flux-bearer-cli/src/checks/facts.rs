@@ -22,8 +22,8 @@ use crate::kinds::{
     DEFINITION as DEFINITIONS, DEPLOYMENT, GIT_REPOSITORY, Kind, LEASE, NAMESPACE, POD, ROLE, ROLE_BINDING, SECRET,
     SERVICE_ACCOUNT, is_name,
 };
+use crate::manifests::CONTROLLER;
 use crate::tokens::Token;
-use crate::verbs::version::CONTROLLER;
 
 /// Something that was looked at, or why it could not be.
 pub type Known<T> = Result<T, String>;

@@ -8,8 +8,8 @@ use super::facts::{Facts, known};
 use super::{Check, Fix, Repair, Verdict, Wrong, check};
 use crate::age::{age, expires_in, until};
 use crate::kinds::BEARER_TOKEN;
+use crate::manifests::CONTROLLER;
 use crate::tokens::Token;
-use crate::verbs::version::CONTROLLER;
 
 const DEFINED: &str = "controller-definition";
 const OBSERVED: &str = "token-observed";

@@ -11,6 +11,7 @@ mod create;
 mod explain;
 mod get;
 mod refresh;
+mod rescue;
 mod suspend;
 pub(crate) mod version;
 
@@ -28,6 +29,9 @@ pub(crate) async fn run(arguments: &Arguments, edge: &Edge) -> Result<Exit, Trou
         Verb::Explain(wanted) => explain::run(wanted, global, edge),
         Verb::Completion(wanted) => Ok(completion::run(wanted, global, edge)),
         Verb::Complete(wanted) => complete::run(wanted, global, edge).await,
+        Verb::Setup(wanted) => crate::setup::run(wanted, global, edge).await,
+        Verb::Rescue(wanted) => rescue::run(wanted, global, edge).await,
+        Verb::Uninstall(wanted) => crate::uninstall::run(wanted, global, edge).await,
         Verb::Version(wanted) => version::run(wanted, global, edge).await,
     }
 }

@@ -1,0 +1,299 @@
+//! The set-up: from an empty subscription to a Flux that pulls, again without a change, and back.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::time::Duration;
+
+use flux_bearer_cli::exit::Exit;
+use flux_bearer_sim::state::{Organization, Role, State, Subscription};
+use flux_bearer_world::company;
+use flux_bearer_world::life::{live, objects, writes};
+use flux_bearer_world::shell::{Break, Breaker, Said, Shell};
+use flux_bearer_world::stage::{NAMESPACE, Stage};
+use serde_json::{Value, json};
+
+const SETUP: &str =
+    "flux-bearer setup --repository https://dev.azure.com/contoso/platform/_git/fleet --location westeurope";
+
+fn company() -> Stage {
+    Stage::bare(company::state().unwrap()).unwrap()
+}
+
+/// The line of a plan or a tale that contains `words`.
+fn says(said: &str, words: &str) -> bool {
+    said.lines().any(|line| line.contains(words))
+}
+
+async fn set_up(stage: &Stage) -> Said {
+    Shell::new(stage).signed_in().run(&format!("{SETUP} --yes")).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn from_an_empty_subscription_to_a_secret_that_opens_the_repository() {
+    let stage = company();
+    let life = live(&stage);
+    let said = set_up(&stage).await;
+    assert_eq!(said.exit, Exit::Done, "{}{}", said.stdout, said.stderr);
+    assert_eq!(stage.says("flux-system", "Ready"), "True Succeeded");
+    assert_eq!(stage.says("flux-system", "Accessible"), "True RepositoriesOpen");
+    let secret = stage.kube.get("Secret", NAMESPACE, "flux-system").unwrap();
+    assert!(secret.pointer("/data/bearerToken").is_some());
+    life.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn again_changes_nothing_and_writes_nothing() {
+    let stage = company();
+    let life = live(&stage);
+    assert_eq!(set_up(&stage).await.exit, Exit::Done);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let before = (stage.world.state(), writes(&stage));
+    let said = set_up(&stage).await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
+    assert!(says(&said.stderr, "nothing to change"), "{}", said.stderr);
+    assert_eq!((stage.world.state(), writes(&stage)), before);
+    life.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_shows_the_plan_and_changes_nothing() {
+    let stage = company();
+    let before = stage.world.state();
+    let said = Shell::new(&stage).signed_in().run(&format!("{SETUP} --dry-run")).await;
+    assert_eq!(said.exit, Exit::Changes, "{}", said.stderr);
+    for words in [
+        "create resource group flux-bearer in westeurope",
+        "create managed identity flux-bearer",
+        "for system:serviceaccount:flux-system:flux-bearer-controller of https://oidc.example/cluster/",
+        "add flux-bearer to organisation contoso with a Basic licence",
+        "create BearerToken flux-system/flux-system",
+    ] {
+        assert!(says(&said.stdout, words), "{words}: {}", said.stdout);
+    }
+    assert_eq!(stage.world.state(), before);
+    assert_eq!(writes(&stage), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn uninstall_leaves_everything_as_it_was() {
+    let stage = company();
+    let before = (stage.world.state(), objects(&stage));
+    let life = live(&stage);
+    assert_eq!(set_up(&stage).await.exit, Exit::Done);
+    life.end().await;
+    let said = Shell::new(&stage).signed_in().run("flux-bearer uninstall --yes").await;
+    assert_eq!(said.exit, Exit::Done, "{}{}", said.stdout, said.stderr);
+    assert!(says(&said.stderr, "the last token can't be revoked"), "{}", said.stderr);
+    assert_eq!((stage.world.state(), objects(&stage)), before);
+    let said = Shell::new(&stage)
+        .signed_in()
+        .run(&format!("flux-bearer uninstall --yes --repository {}", company::REPOSITORY))
+        .await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
+    assert!(says(&said.stderr, "nothing to take back"), "{}", said.stderr);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_yes_nothing_is_changed() {
+    let stage = company();
+    let before = stage.world.state();
+    for (answer, exit) in [(None, Exit::Usage), (Some(false), Exit::Failed)] {
+        let mut shell = Shell::new(&stage).signed_in();
+        shell.answer = answer;
+        assert_eq!(shell.run(SETUP).await.exit, exit);
+    }
+    assert_eq!(stage.world.state(), before);
+}
+
+/// What a set-up leaves, without what differs by chance: ids and times.
+fn outcome(stage: &Stage) -> (String, Vec<String>) {
+    let mut azure = serde_json::to_value(stage.world.state()).unwrap();
+    forget_times(&mut azure);
+    let mut text = azure.to_string();
+    let made = stage.world.state().tenants.into_iter().flat_map(|tenant| tenant.applications);
+    for (number, application) in made.filter(|one| one.name == "flux-bearer").enumerate() {
+        text = text.replace(&application.client_id, &format!("client-{number}"));
+        text = text.replace(&application.object_id, &format!("object-{number}"));
+    }
+    (text, objects(stage))
+}
+
+fn forget_times(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !["createdAt", "since"].contains(&name.as_str()));
+            fields.values_mut().for_each(forget_times);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_times),
+        _ => {}
+    }
+}
+
+/// A line that is broken at any of its writes, and run again, comes to the same end; and makes nothing twice.
+#[tokio::test(start_paused = true)]
+async fn broken_anywhere_and_run_again_it_comes_to_the_same_end() {
+    let stage = company();
+    let life = live(&stage);
+    let whole = Shell::new(&stage).signed_in();
+    assert_eq!(whole.run(&format!("{SETUP} --yes")).await.exit, Exit::Done);
+    life.end().await;
+    let (wanted, writes) = (outcome(&stage), whole.breaker.writes());
+    assert!(writes > 20, "{writes}");
+    for write in 1..=writes {
+        for how in [Break::Refuse, Break::Lose, Break::KillBefore, Break::KillAfter] {
+            let stage = company();
+            let life = live(&stage);
+            let mut shell = Shell::new(&stage).signed_in();
+            shell.breaker = Breaker::at(write, how);
+            let broken = shell.run(&format!("{SETUP} --yes")).await;
+            let again = set_up(&stage).await;
+            assert_eq!(again.exit, Exit::Done, "{how:?} at {write}: {broken:?} {again:?}");
+            life.end().await;
+            assert_eq!(outcome(&stage), wanted, "{how:?} at {write}");
+        }
+    }
+}
+
+/// What is wrong, how the run ends, a part of what it says, and whether something was made before it was found.
+type Fault = (&'static str, fn(&mut State), Exit, &'static str, bool);
+
+fn operator(state: &mut State) -> &mut Subscription {
+    state.subscriptions.first_mut().unwrap()
+}
+
+fn organization(state: &mut State) -> &mut Organization {
+    state.organizations.first_mut().unwrap()
+}
+
+const FAULTS: [Fault; 10] = [
+    (
+        "no right in the subscription",
+        |state| operator(state).role_assignments.iter_mut().for_each(|one| one.role = Role::Reader),
+        Exit::Right,
+        "can't create resource group flux-bearer",
+        false,
+    ),
+    (
+        "no right in the organisation",
+        |state| organization(state).administrators.clear(),
+        Exit::Right,
+        "Project Collection Administrator",
+        false,
+    ),
+    (
+        "no subscription of the tenant",
+        |state| state.subscriptions.clear(),
+        Exit::NotFound,
+        "you see no subscription of tenant",
+        false,
+    ),
+    (
+        "an organisation of Microsoft accounts",
+        |state| organization(state).tenant_id = "00000000-0000-0000-0000-000000000000".into(),
+        Exit::NotFound,
+        "is not connected to Entra ID",
+        false,
+    ),
+    (
+        "no such organisation",
+        |state| organization(state).name = "other".into(),
+        Exit::NotFound,
+        "no organisation",
+        false,
+    ),
+    (
+        "no such project",
+        |state| organization(state).projects.iter_mut().for_each(|one| one.name = "other".into()),
+        Exit::NotFound,
+        "has no project platform",
+        false,
+    ),
+    (
+        "a disabled repository",
+        |state| {
+            let repositories = organization(state).projects.iter_mut().flat_map(|one| &mut one.repositories);
+            repositories.for_each(|one| one.is_disabled = true);
+        },
+        Exit::Policy,
+        "repository fleet is disabled",
+        false,
+    ),
+    (
+        "the operator's secret is wrong",
+        |state| {
+            let applications = state.tenants.iter_mut().flat_map(|one| &mut one.applications);
+            applications.for_each(|one| one.secrets.iter_mut().for_each(|secret| secret.value = "another".into()));
+        },
+        Exit::SignIn,
+        "AADSTS7000215",
+        false,
+    ),
+    (
+        "a policy against identities",
+        |state| {
+            operator(state).denied_by_policy.push("Microsoft.ManagedIdentity/userAssignedIdentities".into());
+        },
+        Exit::Policy,
+        "RequestDisallowedByPolicy",
+        true,
+    ),
+    ("no licence", |state| organization(state).basic_licences = Some(0), Exit::Right, "licence", true),
+];
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_is_said_in_one_line_with_its_fix_and_changes_nothing() {
+    for (name, spoil, exit, words, begun) in FAULTS {
+        let stage = company();
+        stage.world.edit(spoil).unwrap();
+        let (before, life) = ((stage.world.state(), objects(&stage)), live(&stage));
+        let said = set_up(&stage).await;
+        life.end().await;
+        assert_eq!(said.exit, exit, "{name}: {}", said.stderr);
+        assert!(said.stderr.contains(words) && says(&said.stderr, "    fix: "), "{name}: {}", said.stderr);
+        assert_eq!((stage.world.state(), objects(&stage)) == before, !begun, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_of_somebody_else_is_left_alone_without_adopt() {
+    let stage = company();
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "flux-system", "namespace": NAMESPACE},
+        "data": {"username": "Z2l0", "password": "cGF0"},
+    });
+    stage.kube.apply(secret);
+    let life = live(&stage);
+    let said = set_up(&stage).await;
+    assert_eq!(said.exit, Exit::Taken, "{}", said.stderr);
+    assert!(says(&said.stderr, "Secret flux-system/flux-system exists"), "{}", said.stderr);
+    let said = Shell::new(&stage).signed_in().run(&format!("{SETUP} --yes --adopt")).await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
+    let data = stage.kube.get("Secret", NAMESPACE, "flux-system").unwrap().pointer("/data").cloned().unwrap();
+    assert!(data.get("bearerToken").is_some() && data.get("password").is_none(), "{data}");
+    life.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rescue_fills_the_secret_without_a_controller() {
+    let stage = company();
+    let life = live(&stage);
+    assert_eq!(set_up(&stage).await.exit, Exit::Done);
+    life.end().await;
+    let issuer = stage.issuer.clone();
+    let clock = stage.world.clock().clone();
+    stage.kube.issue_tokens(move |asked| {
+        let subject = format!("system:serviceaccount:{}:{}", asked.namespace, asked.service_account);
+        issuer.sign(&subject, &asked.audiences.join(","), Duration::from_secs(600), clock.now())
+    });
+    let token = || stage.kube.get("Secret", NAMESPACE, "flux-system").unwrap().pointer("/data/bearerToken").cloned();
+    tokio::time::sleep(Duration::from_secs(7200)).await;
+    let before = token();
+    let said = Shell::new(&stage).signed_in().run("flux-bearer rescue").await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
+    let by_identity = token();
+    assert_ne!(by_identity, before);
+    let said = Shell::new(&stage).signed_in().run("flux-bearer rescue --as operator").await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
+    assert_ne!(token(), by_identity);
+    assert!(!said.stdout.contains("eyJ") && !said.stderr.contains("eyJ"));
+}
