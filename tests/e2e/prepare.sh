@@ -13,12 +13,13 @@ if [ -z "${FLUX_BEARER_BINARIES:-}" ]; then
   # Static, because the controller's image has no libraries; and for a target, or build scripts would be static as well.
   triple=$(rustc --print host-tuple)
   (cd "$here" && RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --profile "$profile" --target "$triple" \
-    -p flux-bearer-controller -p flux-bearer-sim -p flux-bearer-e2e)
+    -p flux-bearer-controller -p flux-bearer-cli -p flux-bearer-sim -p flux-bearer-e2e)
   # Cargo puts the profile `dev` into the folder `debug`.
   FLUX_BEARER_BINARIES=$target/$triple/${profile/#dev/debug}
 fi
 binaries=$(cd "$FLUX_BEARER_BINARIES" && pwd)
 export FLUX_BEARER_CONTROLLER=$binaries/flux-bearer-controller
+export FLUX_BEARER=$binaries/flux-bearer
 export FLUX_BEARER_INSTALL=$here/manifests/install
 
 inside() { # ARGUMENT...

@@ -16,6 +16,13 @@ pub(crate) const TENANT_ID: &str = "00000000-aaaa-4000-8000-000000000001";
 /// Client id of the managed identity that is made.
 pub(crate) const CLIENT_ID: &str = "00000000-bbbb-4000-8000-000000000001";
 const OBJECT_ID: &str = "00000000-cccc-4000-8000-000000000001";
+/// How the operator of `state.yaml` signs in: by the environment.
+pub(crate) const OPERATOR: [(&str, &str); 3] = [
+    ("AZURE_TENANT_ID", TENANT_ID),
+    ("AZURE_CLIENT_ID", "00000000-dddd-4000-8000-000000000001"),
+    ("AZURE_CLIENT_SECRET", "0perator~secret"),
+];
+
 /// Object id of a person.
 const PERSON: &str = "00000000-eeee-4000-8000-000000000001";
 
@@ -116,7 +123,9 @@ impl Azure {
         };
         self.edit(|state| {
             let applications = state.tenants.iter_mut().flat_map(|tenant| &mut tenant.applications);
-            applications.for_each(|application| application.federated_credentials.push(credential.clone()));
+            applications
+                .filter(|one| one.kind == Kind::ManagedIdentity)
+                .for_each(|application| application.federated_credentials.push(credential.clone()));
         })
         .await
     }
@@ -138,6 +147,12 @@ impl Azure {
         self.send(Method::DELETE, "/faults/outage", String::new()).await.map(drop)
     }
 
+    /// All that Azure knows.
+    pub(crate) async fn state(&self) -> anyhow::Result<State> {
+        let answer = self.send(Method::GET, "/state", String::new()).await?;
+        serde_json::from_slice(&answer).context("the state can't be read")
+    }
+
     /// What was seen since [`Self::forget`].
     pub(crate) async fn seen(&self) -> anyhow::Result<Seen> {
         let answer = self.send(Method::GET, "/journal?last=0", String::new()).await?;
@@ -150,8 +165,7 @@ impl Azure {
     }
 
     async fn edit(&self, change: impl FnOnce(&mut State)) -> anyhow::Result<()> {
-        let answer = self.send(Method::GET, "/state", String::new()).await?;
-        let mut state: State = serde_json::from_slice(&answer).context("the state can't be read")?;
+        let mut state = self.state().await?;
         change(&mut state);
         self.send(Method::PUT, "/state", serde_json::to_string_pretty(&state)?).await.map(drop)
     }

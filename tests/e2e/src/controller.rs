@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -45,6 +46,13 @@ const ROLLOUT: Duration = Duration::from_secs(60);
 /// The Deployment that is shipped, not applied yet. Tests change it as an overlay would.
 #[derive(Clone)]
 pub(crate) struct Deployment(DynamicObject);
+
+/// Nothing, which can't be applied.
+impl Default for Deployment {
+    fn default() -> Self {
+        Self(DynamicObject { types: None, metadata: ObjectMeta::default(), data: Value::Null })
+    }
+}
 
 impl Deployment {
     /// How many replicas.

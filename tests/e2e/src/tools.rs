@@ -31,4 +31,7 @@ pub(crate) struct Tools {
     /// Folder with a kustomization of the shipped manifests, as a user would write it
     #[arg(long, env = "FLUX_BEARER_INSTALL")]
     pub(crate) install: PathBuf,
+    /// flux-bearer, the command line
+    #[arg(long, env = "FLUX_BEARER")]
+    pub(crate) flux_bearer: PathBuf,
 }

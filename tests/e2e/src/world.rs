@@ -1,12 +1,14 @@
 //! Everything that a test runs in: the simulated Azure, a repository, a cluster, Flux and our controller.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use serde_json::Value;
+use tokio::process::Command;
 
-use crate::azure::Azure;
+use crate::azure::{self, Azure};
 use crate::cluster::Cluster;
 use crate::controller::{self, BEARER_TOKEN, Deployment};
 use crate::flux::{self, Flux, GIT_REPOSITORY, KUSTOMIZATION, Retries};
@@ -40,6 +42,17 @@ pub(crate) struct Run {
     pub(crate) image: Image,
 }
 
+/// What `flux-bearer` has said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// Its exit status.
+    pub(crate) status: Option<i32>,
+    /// Its data.
+    pub(crate) stdout: String,
+    /// Its progress.
+    pub(crate) stderr: String,
+}
+
 /// A world of its own: nothing of an earlier one is left in it. Dropped, its programs are killed.
 pub(crate) struct World<'a> {
     run: &'a Run,
@@ -59,17 +72,33 @@ pub(crate) struct World<'a> {
 impl<'a> World<'a> {
     /// Starts an empty cluster beside an Azure that knows nobody, with all that an administrator installs.
     pub(crate) async fn start(run: &'a Run, name: &'static str) -> anyhow::Result<Self> {
+        let world = Self::bare(run, name).await?;
+        let deployment = controller::install(&run.tools.kubectl, &run.tools.install, &world.cluster).await?;
+        world.story.tell("all that is shipped is applied but the Deployment");
+        Ok(Self { deployment: deployment.flags(&["--log-level=debug"]), ..world })
+    }
+
+    /// The same with nothing installed.
+    pub(crate) async fn bare(run: &'a Run, name: &'static str) -> anyhow::Result<Self> {
         let (folder, story) = (run.folder.join(name), Story::begin(name));
         std::fs::create_dir_all(&folder)?;
         run.azure.reset(STATE).await?;
         let repository = Repository::create(&run.folder.join("fleet.git"), folder.join("clone")).await?;
         let cluster = Cluster::start(&run.tools, &run.pki, &folder).await?;
         cluster.apply(CLUSTER).await?;
-        let deployment =
-            controller::install(&run.tools.kubectl, &run.tools.install, &cluster).await?.flags(&["--log-level=debug"]);
+        let deployment = Deployment::default();
         let kubelet = Kubelet::start(cluster.client(), run.image.clone(), &folder);
-        story.tell("Kubernetes runs, and all that is shipped is applied but the Deployment");
+        story.tell("Kubernetes runs");
         Ok(Self { run, folder, story, repository, kubelet, cluster, deployment })
+    }
+
+    /// Runs `flux-bearer` with these words as the operator that Azure knows, on this cluster.
+    pub(crate) async fn flux_bearer(&self, words: &[&str]) -> anyhow::Result<Said> {
+        let mut command = Command::new(&self.run.tools.flux_bearer);
+        command.args(words).env("KUBECONFIG", self.cluster.kubeconfig()).envs(azure::OPERATOR).kill_on_drop(true);
+        let ended = command.stdin(Stdio::null()).output().await.context("can't run flux-bearer")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Said { status: ended.status.code(), stdout: text(&ended.stdout), stderr: text(&ended.stderr) })
     }
 
     /// The simulated Azure.

@@ -15,6 +15,7 @@ mod release;
 mod restart;
 mod rights;
 mod rollout;
+mod setup;
 
 use futures::future::{FutureExt, LocalBoxFuture};
 
@@ -34,6 +35,7 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: five_lifetimes::NAME, run: |run| five_lifetimes::run(run).boxed_local() },
     Test { name: outage::NAME, run: |run| outage::run(run).boxed_local() },
     Test { name: restart::NAME, run: |run| restart::run(run).boxed_local() },
+    Test { name: setup::NAME, run: |run| setup::run(run).boxed_local() },
     Test { name: kube_cases::NAME, run: |run| kube_cases::run(run).boxed_local() },
     Test { name: rights::NAME, run: |run| rights::run(run).boxed_local() },
     Test { name: crd::NAME, run: |run| crd::run(run).boxed_local() },

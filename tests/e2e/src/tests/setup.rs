@@ -1,0 +1,58 @@
+//! `flux-bearer setup`: from an empty subscription to a Flux that pulls, again without a change, and back.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::flux::Retries;
+use crate::world::{Run, Said, World};
+
+pub(super) const NAME: &str = "setup";
+
+/// The set-up of Secret `fleet`. The API server of the test is no public issuer, so it is named.
+const SETUP: [&str; 9] = [
+    "setup",
+    "--repository=https://dev.azure.com/contoso/platform/_git/fleet",
+    "--location=westeurope",
+    "--name=fleet",
+    "--issuer=https://127.0.0.1:6443",
+    "--timeout=2m",
+    "--resource-group=rg-flux",
+    "--identity=flux-fleet",
+    "--yes",
+];
+
+pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
+    let world = World::bare(run, NAME).await?;
+    let before = world.azure().state().await?;
+    world.repository.commit("first").await?;
+    let said = world.flux_bearer(&SETUP).await?;
+    ensure!(said.status == Some(0), "setup failed: {}\n{}", said.stdout, said.stderr);
+    check_secrecy(&said)?;
+    world.story.tell("setup is done, and its BearerToken is Ready");
+    let flux = world.start_flux(Retries::Quick).await?;
+    world.pull().await?;
+    world.wait_for_commit("first", Duration::from_secs(20)).await?;
+    world.story.tell("the commit is in the cluster");
+    let state = world.azure().state().await?;
+    let said = world.flux_bearer(&SETUP).await?;
+    ensure!(said.status == Some(0) && said.stderr.contains("nothing to change"), "again: {}", said.stderr);
+    ensure!(world.azure().state().await? == state, "the second run has changed something in Azure");
+    let failures = flux.failures()?;
+    ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
+    world.story.tell("again: nothing to change");
+    world.cluster.delete(crate::flux::KUSTOMIZATION).await?;
+    world.cluster.delete(crate::flux::GIT_REPOSITORY).await?;
+    let words = ["uninstall", "--name=fleet", "--resource-group=rg-flux", "--identity=flux-fleet", "--yes"];
+    let said = world.flux_bearer(&words).await?;
+    ensure!(said.status == Some(0), "uninstall failed: {}\n{}", said.stdout, said.stderr);
+    ensure!(world.azure().state().await? == before, "uninstall has left something in Azure");
+    world.story.tell("uninstall is done: Azure is as it was before");
+    world.check_log()
+}
+
+/// Fails if a token was shown: all of them begin alike.
+fn check_secrecy(said: &Said) -> anyhow::Result<()> {
+    ensure!(!said.stdout.contains("eyJ") && !said.stderr.contains("eyJ"), "a token was printed");
+    Ok(())
+}
