@@ -237,7 +237,7 @@ const FAULTS: [Fault; 10] = [
         "RequestDisallowedByPolicy",
         true,
     ),
-    ("no licence", |state| organization(state).basic_licences = Some(0), Exit::Right, "licence", true),
+    ("no licence", |state| organization(state).basic_licences = Some(1), Exit::Right, "licence", true),
 ];
 
 #[tokio::test(start_paused = true)]
