@@ -1,6 +1,6 @@
 //! `setup`: from nothing to a Flux that pulls with a token of a managed identity.
 //!
-//! [`facts`] are gathered once, [`plan`] decides what is missing (purely), [`show`] prints it, [`act`] makes one thing
+//! `facts` are gathered once, [`plan()`] decides what is missing (purely), `show` prints it, `act` makes one thing
 //! after another and waits until each is seen. Whatever was made is a fact of the next run, so a run can be stopped
 //! anywhere and begun again, and nothing is written down between two of them.
 
