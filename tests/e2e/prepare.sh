@@ -12,7 +12,8 @@ export ETCD KUBE_APISERVER KUBECTL KUBE_CONTROLLER_MANAGER SOURCE_CONTROLLER KUS
 if [ -z "${FLUX_BEARER_BINARIES:-}" ]; then
   # Static, because the controller's image has no libraries; and for a target, or build scripts would be static as well.
   triple=$(rustc --print host-tuple)
-  (cd "$here" && RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --profile "$profile" --target "$triple" \
+  (cd "$here" && RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" \
+    cargo build --quiet --profile "$profile" --target "$triple" \
     -p flux-bearer-controller -p flux-bearer-cli -p flux-bearer-sim -p flux-bearer-e2e)
   # Cargo puts the profile `dev` into the folder `debug`.
   FLUX_BEARER_BINARIES=$target/$triple/${profile/#dev/debug}

@@ -24,6 +24,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+// One thread. It does several times the refreshes that an API server takes; a second one would have memory of its own, and
+// each step of a request would wake the other. What would block it is elsewhere: files and names are read on tokio's own
+// threads for that, and no lock is held across a wait. It does little at a time, so a renewal of the lease is never far off:
+// the longest is the text of a scrape, some milliseconds with ten thousand BearerTokens.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
     end_on_panic();
