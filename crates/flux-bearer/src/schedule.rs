@@ -90,7 +90,9 @@ impl Failing {
     /// The run of failures after one more, at `now`. `lifetime` is that of the token at stake, where one is known.
     pub fn after(previous: Option<&Self>, failure: Failure, lifetime: Option<Duration>, now: Timestamp) -> Self {
         let since = previous.map_or(now, |run| run.since);
-        let attempts = previous.map_or(0, |run| run.attempts).saturating_add(1);
+        // A refusal after an outage is the API server's start, however long it was away: its tries are counted by themselves.
+        let anew = |run: &&Self| failure.class != Class::Starting || run.failure.class == Class::Starting;
+        let attempts = previous.filter(anew).map_or(0, |run| run.attempts).saturating_add(1);
         let delay = retry_delay(&failure, attempts, between(since, now), lifetime);
         Self { failure, since, at: now, attempts, retry_at: now + delay }
     }
@@ -152,6 +154,17 @@ mod tests {
 
     fn of(lifetime: Duration, uid: &str) -> Duration {
         between(NOW, refresh_at(NOW, NOW + lifetime, None, HOUR, uid))
+    }
+
+    #[test]
+    fn a_refusal_after_an_outage_is_tried_as_soon_as_one_out_of_the_blue() {
+        let failure = |class| Failure::new("Failed", class, "code", "cause", "fix");
+        let mut run = None;
+        for _ in 0..9 {
+            run = Some(Failing::after(run.as_ref(), failure(Class::Transient), None, NOW));
+        }
+        let refused = Failing::after(run.as_ref(), failure(Class::Starting), None, NOW);
+        assert_eq!((refused.attempts, between(NOW, refused.retry_at)), (1, STARTING[0]));
     }
 
     #[test]
