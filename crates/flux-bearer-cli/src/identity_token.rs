@@ -6,39 +6,28 @@ use std::sync::Arc;
 use flux_bearer::failure::Failure;
 use flux_bearer::identity::{Identity, Pod};
 use flux_bearer::preflight::AUDIENCE;
-use flux_bearer::resource::BearerToken;
-use flux_bearer::token::Token;
+use flux_bearer::token::Token as Minted;
 use flux_bearer_azure::entra::Authority;
 use flux_bearer_azure::operator::{Resource, SignIn, Workload};
 use flux_bearer_azure::workload::Assertion;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use kube::api::DynamicObject;
 use secrecy::SecretString;
 
 use crate::cluster::{At, Cluster};
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
-use crate::kinds::{BEARER_TOKEN, CONFIG_MAP};
+use crate::kinds::CONFIG_MAP;
 use crate::manifests::CONTROLLER;
-
-/// The BearerToken of this name.
-pub(crate) async fn bearer_token(
-    cluster: &Cluster,
-    namespace: &str,
-    name: &str,
-) -> Result<Option<BearerToken>, Trouble> {
-    let at = At { kind: BEARER_TOKEN, namespace, name };
-    let read = cluster.get(at).await?.map(DynamicObject::try_parse::<BearerToken>);
-    read.transpose().map_err(|_| {
-        let fix = "kubectl apply -f deploy/crd/bearertokens.yaml of this program's version";
-        Trouble::new(Exit::Taken, format!("{at} can't be read: it is of another version"), fix)
-    })
-}
+use crate::tokens::Token;
 
 /// The identity that a BearerToken of the controller's namespace means.
-pub(crate) async fn identity(cluster: &Cluster, namespace: &str, token: &BearerToken) -> Result<Identity, Trouble> {
-    Ok(Identity::resolve(&token.spec.identity, namespace, &pod(cluster, namespace).await?)?)
+pub(crate) async fn identity(cluster: &Cluster, token: &Token) -> Result<Identity, Trouble> {
+    let spec = token.spec.as_ref().ok_or_else(|| {
+        let fix = "apply the CustomResourceDefinition of this program's version: flux-bearer setup";
+        Trouble::new(Exit::Taken, format!("{} can't be read: it is of another version", token.at()), fix)
+    })?;
+    Ok(Identity::resolve(&spec.identity, &token.namespace, &pod(cluster, &token.namespace).await?)?)
 }
 
 /// What the controller's Pod brings along, from the `ConfigMap` that it is given it by.
@@ -59,14 +48,14 @@ pub(crate) async fn mint(
     namespace: &str,
     identity: &Identity,
     edge: &Edge,
-) -> Result<Token, Trouble> {
+) -> Result<Minted, Trouble> {
     let Identity::WorkloadIdentity { tenant_id, client_id } = identity else {
         let cause = format!("a token of {identity} can't be had from here");
         return Err(Trouble::new(Exit::Failed, cause, "use one of yours: add --as operator"));
     };
     let assertion = Arc::new(Requested(cluster.service_account_token(namespace, CONTROLLER, AUDIENCE).await?));
     let way = Workload::new(edge.azure.clone(), Authority::default(), tenant_id.clone(), client_id.clone(), assertion);
-    Ok(Token::accept(way.token(Resource::AzureDevOps, None).await?, identity, edge.now())?)
+    Ok(Minted::accept(way.token(Resource::AzureDevOps, None).await?, identity, edge.now())?)
 }
 
 /// A service account token that was asked for just now.

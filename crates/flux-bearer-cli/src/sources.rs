@@ -1,9 +1,11 @@
 //! What Flux's GitRepositories say of themselves.
 
+use flux_bearer::flux::REQUESTED_AT;
+use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use crate::cluster::Cluster;
+use crate::cluster::{At, Cluster};
 use crate::exit::Trouble;
 use crate::kinds::GIT_REPOSITORY;
 
@@ -37,4 +39,10 @@ fn source(object: &DynamicObject, secret: &str) -> Option<SourceFacts> {
         url: text("/spec/url").unwrap_or_default().to_owned(),
         ready,
     })
+}
+
+/// Asks Flux to look at a GitRepository now.
+pub async fn nudge(cluster: &Cluster, namespace: &str, name: &str, now: Timestamp) -> Result<(), Trouble> {
+    let at = At { kind: GIT_REPOSITORY, namespace, name };
+    cluster.annotate(at, REQUESTED_AT, Some(&now.to_string())).await.map(drop)
 }

@@ -107,6 +107,16 @@ impl Token {
         self.condition(ACCESSIBLE, "False").map(|condition| condition.message.as_str())
     }
 
+    /// Whether it opens every repository that was probed, and one was.
+    pub fn is_accessible(&self) -> bool {
+        self.condition(ACCESSIBLE, "True").is_some()
+    }
+
+    /// Why only a person's change can help.
+    pub fn stalled(&self) -> Option<&str> {
+        self.condition(STALLED, "True").map(|condition| condition.message.as_str())
+    }
+
     /// What a person should read first.
     pub fn message(&self) -> &str {
         let ready = self.condition(READY, "True").map(|condition| condition.message.as_str());

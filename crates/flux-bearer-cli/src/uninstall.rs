@@ -4,9 +4,8 @@
 //! credential, the field manager of an object, the annotation of the Secret. An identity that was there before, or that
 //! other clusters use too, keeps its membership and its rights.
 
-use std::collections::BTreeMap;
-
 use flux_bearer::secret::record;
+use flux_bearer_azure::arm::{TAG, Tags};
 use flux_bearer_azure::devops::{Namespace, project_token, repository_token};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -18,7 +17,7 @@ use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
 use crate::kinds::{BEARER_TOKEN, DEPLOYMENT, GIT_REPOSITORY, NAMESPACE, SECRET};
 use crate::manifests;
-use crate::setup::{MemberFacts, Site, TAG, Wanted, credential_name, facts};
+use crate::setup::{SETUP, Site, Wanted, credential_name, facts};
 use crate::sources::sources;
 
 /// One thing to take back.
@@ -33,9 +32,16 @@ pub enum Removal {
     /// The namespace.
     Namespace,
     /// The identity's rights on the repository and on the project.
-    Rights,
-    /// The identity's membership, and with it its licence.
-    Member,
+    Rights {
+        /// Its name in access control lists.
+        descriptor: String,
+        /// Token of the repository.
+        repository: String,
+        /// Token of the project.
+        project: String,
+    },
+    /// The identity's membership, by its id, and with it its licence.
+    Member(String),
     /// The federated credential of this cluster.
     Credential(String),
     /// The identity.
@@ -60,8 +66,8 @@ impl Removal {
             Self::Secret => format!("delete Secret {namespace}/{secret}"),
             Self::Objects(objects) => format!("delete {} objects of the controller", objects.len()),
             Self::Namespace => format!("delete namespace {namespace}"),
-            Self::Rights => format!("take back the rights of {identity} on {}", wanted.repository),
-            Self::Member => format!("remove {identity} from organisation {}", wanted.repository.organization()),
+            Self::Rights { .. } => format!("take back the rights of {identity} on {}", wanted.repository),
+            Self::Member(_) => format!("remove {identity} from organisation {}", wanted.repository.organization()),
             Self::Credential(name) => format!("delete federated credential {name} of {identity}"),
             Self::Identity => format!("delete managed identity {identity}"),
             Self::Group => format!("delete resource group {group}"),
@@ -120,8 +126,14 @@ async fn inventory(wanted: &Wanted, site: &Site<'_>) -> Result<Inventory, Troubl
     if ours && elsewhere.is_empty() {
         let principal = azure.identity.as_ref().map(|identity| identity.principal_id.as_str());
         let organization = facts::organization(wanted, site, principal).await?;
-        if organization.member.is_some() {
-            inventory.removals.extend([Removal::Rights, Removal::Member]);
+        if let Some(member) = organization.member {
+            let (project, repository) = (&organization.project.id, &organization.repository.id);
+            inventory.removals.push(Removal::Rights {
+                descriptor: member.descriptor,
+                repository: repository_token(project, repository),
+                project: project_token(project),
+            });
+            inventory.removals.push(Removal::Member(member.entitlement.id));
         }
         inventory.removals.push(Removal::Identity);
     } else if azure.identity.is_some() {
@@ -142,9 +154,8 @@ async fn inventory(wanted: &Wanted, site: &Site<'_>) -> Result<Inventory, Troubl
     Ok(inventory)
 }
 
-fn is_tagged(tags: &BTreeMap<String, String>) -> bool {
-    let (name, value) = TAG;
-    tags.get(name).is_some_and(|found| found == value)
+fn is_tagged(tags: &Tags) -> bool {
+    tags.get(TAG).is_some_and(|found| found == SETUP)
 }
 
 async fn in_cluster(wanted: &Wanted, site: &Site<'_>, inventory: &mut Inventory) -> Result<(), Trouble> {
@@ -232,35 +243,17 @@ async fn remove(removal: &Removal, wanted: &Wanted, site: &Site<'_>) -> Result<(
         Removal::Namespace => {
             cluster.delete(At { kind: NAMESPACE, namespace: "", name: &wanted.namespace }).await?;
         }
-        Removal::Rights => revoke(wanted, site).await?,
-        Removal::Member => {
-            if let Some(member) = membership(wanted, site).await? {
-                site.devops.delete_entitlement(&member.entitlement.id).await?;
-            }
+        Removal::Rights { descriptor, repository, project } => {
+            site.devops.revoke(Namespace::GIT_REPOSITORIES, repository, descriptor).await?;
+            site.devops.revoke(Namespace::PROJECT, project, descriptor).await?;
         }
+        Removal::Member(id) => site.devops.delete_entitlement(id).await?,
         Removal::Credential(name) => {
             site.arm.delete_federated_credential(&wanted.group, &wanted.identity, name).await?;
         }
         Removal::Identity => site.arm.delete_identity(&wanted.group, &wanted.identity).await?,
         Removal::Group => site.arm.delete_resource_group(&wanted.group).await?,
     }
-    Ok(())
-}
-
-async fn membership(wanted: &Wanted, site: &Site<'_>) -> Result<Option<MemberFacts>, Trouble> {
-    let identity = site.arm.identity(&wanted.group, &wanted.identity).await?;
-    let principal = identity.as_ref().map(|identity| identity.principal_id.as_str());
-    Ok(facts::organization(wanted, site, principal).await?.member)
-}
-
-async fn revoke(wanted: &Wanted, site: &Site<'_>) -> Result<(), Trouble> {
-    let identity = site.arm.identity(&wanted.group, &wanted.identity).await?;
-    let principal = identity.as_ref().map(|identity| identity.principal_id.as_str());
-    let organization = facts::organization(wanted, site, principal).await?;
-    let Some(member) = organization.member else { return Ok(()) };
-    let (project, repository) = (&organization.project.id, &organization.repository.id);
-    site.devops.revoke(Namespace::GIT_REPOSITORIES, &repository_token(project, repository), &member.descriptor).await?;
-    site.devops.revoke(Namespace::PROJECT, &project_token(project), &member.descriptor).await?;
     Ok(())
 }
 

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flux_bearer_cli::exit::Exit;
-use flux_bearer_sim::state::{Organization, Role, State, Subscription};
+use flux_bearer_sim::state::{
+    Application, FederatedCredential, Kind, Organization, ResourceGroup, Role, State, Subscription,
+    UserAssignedIdentity,
+};
 use flux_bearer_world::company;
 use flux_bearer_world::life::{live, objects, writes};
 use flux_bearer_world::shell::{Break, Breaker, Said, Shell};
@@ -265,7 +269,11 @@ async fn a_secret_of_somebody_else_is_left_alone_without_adopt() {
     let life = live(&stage);
     let said = set_up(&stage).await;
     assert_eq!(said.exit, Exit::Taken, "{}", said.stderr);
-    assert!(says(&said.stderr, "Secret flux-system/flux-system exists"), "{}", said.stderr);
+    assert!(
+        says(&said.stderr, "Secret flux-system/flux-system is that of kubectl-client-side-apply"),
+        "{}",
+        said.stderr
+    );
     let said = Shell::new(&stage).signed_in().run(&format!("{SETUP} --yes --adopt")).await;
     assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
     let data = stage.kube.get("Secret", NAMESPACE, "flux-system").unwrap().pointer("/data").cloned().unwrap();
@@ -296,4 +304,132 @@ async fn rescue_fills_the_secret_without_a_controller() {
     assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
     assert_ne!(token(), by_identity);
     assert!(!said.stdout.contains("eyJ") && !said.stderr.contains("eyJ"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_azure_does_late_is_waited_for() {
+    let stage = company();
+    let late = |state: &mut State| {
+        operator(state).providers.clear();
+        operator(state).registration_seconds = 60;
+        let organization = organization(state);
+        organization.entitlement_delay_seconds = 40;
+        organization.principal_delay_seconds = 30;
+        organization.acl_delay_seconds = 20;
+        state.defaults.propagation_seconds = 300;
+    };
+    stage.world.edit(late).unwrap();
+    let life = live(&stage);
+    let said = set_up(&stage).await;
+    life.end().await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
+    for words in ["register resource provider", "does not know the new identity yet", "AADSTS7"] {
+        assert!(said.stderr.contains(words), "{words}: {}", said.stderr);
+    }
+}
+
+/// Puts an identity of somebody else into the subscription, with as many federated credentials.
+fn identity_from_before(state: &mut State, credentials: usize) {
+    let client_id = "00000000-bbbb-4000-8000-000000000099".to_owned();
+    let credential = |number: usize| FederatedCredential {
+        name: format!("cluster-{number}"),
+        issuer: format!("https://oidc.example/{number}/"),
+        subject: "system:serviceaccount:flux-system:flux-bearer-controller".into(),
+        audience: "api://AzureADTokenExchange".into(),
+        created_at: None,
+    };
+    state.tenants.first_mut().unwrap().applications.push(Application {
+        name: "flux-bearer".into(),
+        kind: Kind::ManagedIdentity,
+        client_id: client_id.clone(),
+        object_id: "00000000-cccc-4000-8000-000000000099".into(),
+        federated_credentials: (0..credentials).map(credential).collect(),
+        ..Application::default()
+    });
+    let group = "flux-bearer".to_owned();
+    let (name, location) = (group.clone(), "westeurope".to_owned());
+    let tags = BTreeMap::new();
+    operator(state).resource_groups.push(ResourceGroup { name: name.clone(), location: location.clone(), tags });
+    let tags = BTreeMap::new();
+    operator(state).identities.push(UserAssignedIdentity { resource_group: group, name, location, tags, client_id });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_twenty_first_federated_credential_is_not_tried() {
+    let stage = company();
+    stage.world.edit(|state| identity_from_before(state, 20)).unwrap();
+    let before = stage.world.state();
+    let said = set_up(&stage).await;
+    assert_eq!(said.exit, Exit::Taken, "{}", said.stderr);
+    assert!(said.stderr.contains("20 federated credentials") && said.stderr.contains("--identity flux-bearer-2"));
+    assert_eq!(stage.world.state(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_identity_from_before_is_used_and_stays() {
+    let stage = company();
+    stage.world.edit(|state| identity_from_before(state, 2)).unwrap();
+    let before = stage.world.state();
+    let life = live(&stage);
+    assert_eq!(set_up(&stage).await.exit, Exit::Done);
+    life.end().await;
+    let said = Shell::new(&stage).signed_in().run("flux-bearer uninstall --yes").await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
+    assert!(says(&said.stdout, "= managed identity flux-bearer with its rights: it was there before"));
+    let after = stage.world.state();
+    assert_eq!((after.tenants, after.subscriptions), (before.tenants, before.subscriptions));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_secret_of_another_bearer_token_is_not_taken_whatever_is_said() {
+    let stage = company();
+    let life = live(&stage);
+    assert_eq!(set_up(&stage).await.exit, Exit::Done);
+    let line = format!("{SETUP} --yes --name other --secret flux-system --adopt");
+    let said = Shell::new(&stage).signed_in().run(&line).await;
+    life.end().await;
+    assert_eq!(said.exit, Exit::Taken, "{}", said.stderr);
+    assert!(said.stderr.contains("is that of BearerToken flux-system"), "{}", said.stderr);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_entra_id_can_not_reach_is_found_before_anything_is_made() {
+    for (issuer, flag, exit) in [
+        ("https://kubernetes.default.svc.cluster.local", "", Exit::NotFound),
+        ("https://oidc.example/another/", "", Exit::NotFound),
+        ("https://oidc.example/cluster/", " --issuer https://oidc.example/cluster", Exit::Usage),
+    ] {
+        let stage = company();
+        stage.kube.publish("/.well-known/openid-configuration", json!({"issuer": issuer}));
+        let before = stage.world.state();
+        let said = Shell::new(&stage).signed_in().run(&format!("{SETUP} --yes{flag}")).await;
+        assert_eq!(said.exit, exit, "{issuer}: {}", said.stderr);
+        assert!(said.stderr.contains(issuer), "{}", said.stderr);
+        assert_eq!(stage.world.state(), before);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_belongs_into_git_is_printed_once_the_identity_is_there() {
+    let stage = company();
+    let shell = || Shell::new(&stage).signed_in();
+    assert_eq!(shell().run(&format!("{SETUP} --export")).await.exit, Exit::NotFound);
+    let life = live(&stage);
+    assert_eq!(set_up(&stage).await.exit, Exit::Done);
+    life.end().await;
+    let writes_before = writes(&stage);
+    let said = shell().run(&format!("{SETUP} --export")).await;
+    assert_eq!((said.exit, said.stderr.as_str(), writes(&stage)), (Exit::Done, "", writes_before));
+    let manifests: Vec<Value> = serde_saphyr::from_multiple(&said.stdout).unwrap();
+    let kinds: Vec<&str> = manifests.iter().filter_map(|one| one.get("kind")?.as_str()).collect();
+    assert!(kinds.contains(&"Deployment") && kinds.last() == Some(&"BearerToken"), "{kinds:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_is_also_for_machines() {
+    let said = Shell::new(&company()).signed_in().run(&format!("{SETUP} --dry-run -o json")).await;
+    let plan: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(plan.pointer("/organization"), Some(&json!("contoso")));
+    let changes = plan.pointer("/changes").and_then(Value::as_array).unwrap();
+    assert!(changes.iter().all(|change| change.pointer("/what").is_some() && change.pointer("/right").is_some()));
 }

@@ -2,9 +2,9 @@
 
 use flux_bearer::resource::IdentityKind;
 
-use super::facts::{Facts, known, public_issuer};
-use super::object::{printable, text};
+use super::facts::{Facts, known};
 use super::{Check, Fix, Verdict, Wrong, check};
+use crate::object::{printable, text};
 
 const REACHABLE: &str = "cluster-reachable";
 
@@ -53,7 +53,7 @@ fn issuer(facts: &Facts) -> Verdict {
         return Ok(Vec::new());
     }
     let discovery = known(&facts.discovery)?;
-    if public_issuer(discovery).is_some() {
+    if crate::issuer::public(discovery).is_some() {
         return Ok(Vec::new());
     }
     let evidence = format!("the issuer is {:?}, which Entra ID can't reach", printable(text(discovery, "/issuer")));

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::facts::{Facts, account_of, argument, known};
-use super::object::{items, name, namespace, number, printable, text, word};
 use super::rights::Deed;
 use super::{Check, Fix, Repair, Verdict, Wrong, check};
 use crate::manifests::CONTROLLER;
+use crate::object::{items, name, namespace, number, printable, text, word};
 
 const NAMESPACE: &str = "controller-namespace";
 const DEPLOYED: &str = "controller-deployment";

@@ -3,26 +3,23 @@
 use std::collections::BTreeMap;
 
 use flux_bearer::preflight::{DEFINITION, POLICIES};
-use flux_bearer_azure::http::{AGENT, DEADLINE, Http, MAX_TOKEN_ANSWER};
+use flux_bearer_azure::http::Http;
 use futures::future::join_all;
-use http::Request;
-use http::header::USER_AGENT;
-use http_body_util::Full;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
-use url::{Host, Url};
 
-use super::object::{items, namespace, text};
 pub use super::rights::Rbac;
 use crate::cluster::{At, Cluster};
 use crate::exit::{Exit, Trouble};
+use crate::issuer::{self, Published};
 use crate::kinds::{
     ADMISSION_BINDING, ADMISSION_POLICY, BEARER_TOKEN, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CRON_JOB,
     DEFINITION as DEFINITIONS, DEPLOYMENT, GIT_REPOSITORY, Kind, LEASE, NAMESPACE, POD, ROLE, ROLE_BINDING, SECRET,
     SERVICE_ACCOUNT, is_name,
 };
 use crate::manifests::CONTROLLER;
+use crate::object::{items, namespace, text};
 use crate::tokens::Token;
 
 /// Something that was looked at, or why it could not be.
@@ -111,15 +108,6 @@ pub struct Facts {
     pub secrets: BTreeMap<Key, Known<Option<ObjectMeta>>>,
 }
 
-/// What an issuer publishes for everybody.
-#[derive(Debug, PartialEq)]
-pub struct Published {
-    /// How it calls itself.
-    pub issuer: String,
-    /// Ids of its keys.
-    pub keys: Vec<String>,
-}
-
 /// Gathers the facts about the controller in `namespace` and all that it serves; `rights` asks what we may create.
 pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timestamp, rights: bool) -> Facts {
     let look = Look { cluster, namespace };
@@ -147,15 +135,15 @@ pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timesta
         join_all(POLICIES.map(|name| async move { (name, look.policy(name).await) })),
         join_all(INSTALLED.into_iter().filter(|_| rights).map(|kind| look.may_create(kind))),
     );
-    let published = match discovery.as_ref().ok().and_then(public_issuer) {
-        Some(issuer) => Some(published(web, &issuer).await),
+    let published = match discovery.as_ref().ok().and_then(issuer::public) {
+        Some(url) => Some(issuer::published(web, &url).await),
         None => None,
     };
     let (accounts, secrets) = tokio::join!(
         join_all(accounts(namespace, &deployment, &source_controller, &repositories).map(|key| look.account(key))),
         join_all(secrets(&tokens, &repositories).map(|key| look.metadata(key))),
     );
-    let keys = keys.map(|document| key_ids(&document));
+    let keys = keys.map(|document| issuer::key_ids(&document));
     let (accounts, secrets) = (accounts.into_iter().collect(), secrets.into_iter().collect());
     Facts {
         now,
@@ -181,19 +169,6 @@ pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timesta
         accounts,
         secrets,
     }
-}
-
-/// The issuer that the API server names, where anybody could reach it.
-pub(super) fn public_issuer(discovery: &Value) -> Option<Url> {
-    let url = Url::parse(text(discovery, "/issuer")).ok().filter(|url| url.scheme() == "https")?;
-    let public = match url.host()? {
-        Host::Domain(name) => {
-            name.contains('.') && ![".svc", ".local", ".localhost", ".internal"].iter().any(|end| name.ends_with(end))
-        }
-        Host::Ipv4(ip) => !(ip.is_private() || ip.is_loopback() || ip.is_link_local()),
-        Host::Ipv6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
-    };
-    public.then_some(url)
 }
 
 /// The Secrets that are named, each once.
@@ -336,34 +311,4 @@ impl Look<'_> {
 #[allow(clippy::needless_pass_by_value, reason = "it is the end of the trouble")]
 fn why(trouble: Trouble) -> String {
     trouble.cause
-}
-
-/// What the issuer publishes. It is asked as anybody would be: no credential goes along.
-async fn published(web: &Http, issuer: &Url) -> Known<Published> {
-    let document =
-        fetch(web, &format!("{}/.well-known/openid-configuration", issuer.as_str().trim_end_matches('/'))).await?;
-    let keys = text(&document, "/jwks_uri");
-    if !keys.starts_with("https://") {
-        return Err("its discovery document names no HTTPS URL of its keys".to_owned());
-    }
-    Ok(Published { issuer: text(&document, "/issuer").to_owned(), keys: key_ids(&fetch(web, keys).await?) })
-}
-
-async fn fetch(web: &Http, url: &str) -> Known<Value> {
-    let shown = super::object::printable(url);
-    let request = Request::get(url).header(USER_AGENT, AGENT).body(Full::default());
-    let request = request.map_err(|_| format!("{shown} is no URL that can be asked"))?;
-    let answer = web.exchange(request, DEADLINE, MAX_TOKEN_ANSWER).await;
-    let answer = answer.map_err(|unreachable| {
-        let failure = unreachable.failure("IssuerUnavailable", &shown);
-        failure.cause.into_owned()
-    })?;
-    if !answer.status().is_success() {
-        return Err(format!("{shown} answers {}", answer.status().as_u16()));
-    }
-    serde_json::from_slice(answer.body()).map_err(|_| format!("{shown} answers something that is no JSON"))
-}
-
-fn key_ids(document: &Value) -> Vec<String> {
-    items(document, "/keys").map(|key| text(key, "/kid").to_owned()).collect()
 }

@@ -8,11 +8,11 @@ use url::Url;
 
 use super::controller::tag;
 use super::facts::{Facts, account_of, argument, default_account, known};
-use super::object::{condition, name, namespace, number, patch, path, printable, text, word};
 use super::rights::Deed;
 use super::secret::owners;
 use super::{Check, Fix, Repair, Verdict, Wrong, check};
 use crate::kinds::GIT_REPOSITORY;
+use crate::object::{condition, name, namespace, number, patch, path, printable, text, word};
 use crate::tokens::Token;
 
 const INSTALLED: &str = "flux-installed";

@@ -7,7 +7,6 @@ mod cluster;
 mod controller;
 pub mod facts;
 mod flux;
-mod object;
 mod rights;
 mod secret;
 mod token;

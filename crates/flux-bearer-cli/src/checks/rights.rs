@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::object::{items, name, namespace, text};
+use crate::object::{items, name, namespace, text};
 
 /// Roles and bindings of the cluster, each list with both kinds of them.
 #[derive(Debug, Default)]

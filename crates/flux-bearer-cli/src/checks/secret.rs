@@ -9,10 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value, json};
 
 use super::facts::{Facts, account_of, known};
-use super::object::{name, namespace, patch, printable};
 use super::rights::Deed;
 use super::{Check, Fix, Repair, Verdict, Wrong, check};
 use crate::kinds::SECRET;
+use crate::object::{name, namespace, patch, printable};
 use crate::tokens::Token;
 
 /// Where `kubectl apply` keeps a copy of what it applied, a password in clear included.

@@ -1,13 +1,10 @@
 //! Makes one thing, and waits until it is seen: what Azure has answered "done" to may take minutes to be so.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flux_bearer::failure::Failure;
-use flux_bearer::flux::REQUESTED_AT;
 use flux_bearer::preflight::AUDIENCE;
-use flux_bearer::resource::BearerToken;
-use flux_bearer_azure::arm::{FederatedCredential, MANAGED_IDENTITY, ProviderState};
+use flux_bearer_azure::arm::{FederatedCredential, MANAGED_IDENTITY, ProviderState, TAG, Tags};
 use flux_bearer_azure::devops::{Access, EntitlementRefused, Namespace, NotAdded, project_token, repository_token};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -18,10 +15,10 @@ use super::site::Site;
 use super::wanted::Wanted;
 use crate::cluster::At;
 use crate::exit::{Exit, Trouble};
-use crate::identity_token::bearer_token;
-use crate::kinds::{DEPLOYMENT, GIT_REPOSITORY};
+use crate::kinds::DEPLOYMENT;
 use crate::manifests::{CONTROLLER, PART_OF};
-use crate::sources::{SourceFacts, sources};
+use crate::sources::{SourceFacts, nudge, sources};
+use crate::tokens::{Token, named, wait};
 
 /// Time between two looks at something that was made.
 const EVERY: Duration = Duration::from_secs(2);
@@ -33,8 +30,8 @@ const EVERY_ACCESS: Duration = Duration::from_secs(5);
 /// directory has it or never will.
 const ADD_WAITS: [u64; 7] = [5, 10, 20, 40, 60, 80, 85];
 
-/// The tag of what we made in Azure, and its value: `uninstall` takes back nothing else.
-pub(crate) const TAG: (&str, &str) = ("flux-bearer", "setup");
+/// The value of [`TAG`] on what this made: `uninstall` takes back nothing else.
+pub(crate) const SETUP: &str = "setup";
 
 /// Makes one change, and takes what came of it into the facts.
 pub(super) async fn act(change: Change, wanted: &Wanted, site: &Site<'_>, facts: &mut Facts) -> Result<(), Trouble> {
@@ -89,7 +86,7 @@ pub(super) async fn act(change: Change, wanted: &Wanted, site: &Site<'_>, facts:
         Change::ApplyToken { .. } => {
             let manifest = manifest(wanted, known(facts.azure.identity.as_ref())?);
             let applied = site.cluster.apply(&manifest, false).await?;
-            facts.cluster.token = applied.try_parse::<BearerToken>().ok();
+            facts.cluster.token = Some(Token::of(&applied));
         }
         Change::AwaitToken => facts.cluster.token = Some(await_token(wanted, site).await?),
         Change::AwaitFlux => facts.cluster.sources = await_flux(wanted, site).await?,
@@ -125,9 +122,8 @@ async fn until<T>(
     }
 }
 
-fn tags() -> BTreeMap<String, String> {
-    let (name, value) = TAG;
-    BTreeMap::from([(name.to_owned(), value.to_owned())])
+fn tags() -> Tags {
+    Tags::from([(TAG.to_owned(), SETUP.to_owned())])
 }
 
 async fn register(site: &Site<'_>, facts: &mut Facts) -> Result<(), Trouble> {
@@ -218,55 +214,21 @@ async fn await_controller(wanted: &Wanted, site: &Site<'_>, facts: &mut Facts) -
 }
 
 /// Waits until the Secret holds a token that opens the repository; tells what the controller says meanwhile.
-async fn await_token(wanted: &Wanted, site: &Site<'_>) -> Result<BearerToken, Trouble> {
-    let mut told = String::new();
-    until(site, "a token", EVERY, async || {
-        let Some(token) = bearer_token(&site.cluster, &wanted.namespace, &wanted.name).await? else {
-            return Err(gone(wanted));
-        };
-        if is_ready(&token) {
-            return Ok(Some(token));
-        }
-        let (stalled, says) = standing(&token);
-        if stalled {
-            let fix = format!("flux-bearer check -n {}, then run this again", wanted.namespace);
-            return Err(Trouble::new(Exit::Failed, says, fix));
-        }
-        if !says.is_empty() && says != told {
-            site.edge.out.detail(&says);
-            told = says;
-        }
-        Ok(None)
-    })
-    .await
-}
-
-fn gone(wanted: &Wanted) -> Trouble {
-    let cause = format!("BearerToken {}/{} was deleted while it was being waited for", wanted.namespace, wanted.name);
-    Trouble::new(Exit::Taken, cause, "run it again")
-}
-
-/// Whether only a person's change can help, and what the controller says: the condition that matters most.
-fn standing(token: &BearerToken) -> (bool, String) {
-    let conditions = token.status.iter().flat_map(|status| &status.conditions);
-    let bad = |kind: &str, status: &str| {
-        let mut found = conditions.clone().filter(|one| one.type_ == kind && one.status == status);
-        found.next().map(|one| one.message.clone())
-    };
-    match bad("Stalled", "True") {
-        Some(says) => (true, says),
-        None => (false, bad("Ready", "False").or_else(|| bad("Accessible", "False")).unwrap_or_default()),
-    }
+async fn await_token(wanted: &Wanted, site: &Site<'_>) -> Result<Token, Trouble> {
+    let known = Token::of(&named(&site.cluster, &wanted.namespace, &wanted.name).await?);
+    let ended = wait(site.edge, &site.cluster, &known, "a token", |token| match token.stalled() {
+        Some(says) if token.is_observed() => Some(Err(says.to_owned())),
+        _ => is_ready(token).then(|| Ok(token.clone())),
+    });
+    let fix = || format!("flux-bearer check -n {}, then run this again", wanted.namespace);
+    ended.await?.map_err(|says| Trouble::new(Exit::Failed, says, fix()))
 }
 
 /// Asks Flux to look, and waits until every GitRepository of the Secret pulls.
 async fn await_flux(wanted: &Wanted, site: &Site<'_>) -> Result<Vec<SourceFacts>, Trouble> {
-    let now = site.edge.now().to_string();
-    for source in
-        sources(&site.cluster, &wanted.namespace, &wanted.secret).await?.iter().filter(|source| source.ready.is_err())
-    {
-        let at = At { kind: GIT_REPOSITORY, namespace: &wanted.namespace, name: &source.name };
-        site.cluster.merge(at, &json!({"metadata": {"annotations": {REQUESTED_AT: now}}})).await?;
+    let failing = sources(&site.cluster, &wanted.namespace, &wanted.secret).await?;
+    for source in failing.iter().filter(|source| source.ready.is_err()) {
+        nudge(&site.cluster, &wanted.namespace, &source.name, site.edge.now()).await?;
     }
     let mut told = String::new();
     until(site, "Flux", EVERY, async || {

@@ -1,6 +1,6 @@
 //! What exists: in the subscription, in the organisation, in the cluster. Looking changes nothing.
 
-use flux_bearer::resource::BearerToken;
+use flux_bearer::secret::Held;
 use flux_bearer_azure::arm::{
     FederatedCredential, MANAGED_IDENTITY, Permissions, ProviderState, ResourceGroup, Scope, UserAssigned,
 };
@@ -15,11 +15,11 @@ use super::site::Site;
 use super::wanted::Wanted;
 use crate::cluster::{At, Cluster};
 use crate::exit::{Exit, Trouble};
-use crate::identity_token::bearer_token;
+use crate::issuer;
 use crate::kinds::{DEPLOYMENT, NAMESPACE, SECRET};
 use crate::manifests;
-use crate::secrets::SecretFacts;
 use crate::sources::{SourceFacts, sources};
+use crate::tokens::{Token, chosen};
 
 /// Looks at the API server that are under way at the same time.
 const AT_ONCE: usize = 8;
@@ -92,9 +92,9 @@ pub struct ClusterFacts {
     /// Whether the controller runs.
     pub running: bool,
     /// The BearerToken.
-    pub token: Option<BearerToken>,
-    /// Its Secret.
-    pub secret: Option<SecretFacts>,
+    pub token: Option<Token>,
+    /// Whose its Secret is.
+    pub secret: Held,
     /// The GitRepositories of the namespace that use the Secret.
     pub sources: Vec<SourceFacts>,
 }
@@ -186,21 +186,24 @@ async fn cluster(wanted: &Wanted, site: &Site<'_>) -> Result<ClusterFacts, Troub
     let namespace = At { kind: NAMESPACE, namespace: "", name: &wanted.namespace };
     let namespace = cluster.get(namespace).await?.is_some();
     let at = |kind, name| At { kind, namespace: &wanted.namespace, name };
+    let tokens = chosen(cluster, &wanted.namespace, &[]).await?;
     let secret = cluster.metadata(at(SECRET, &wanted.secret)).await?;
+    let lives = |name: &str| tokens.iter().any(|token| token.name == name);
+    let secret = Held::read(secret.as_ref().map(|found| &found.metadata), &wanted.name, lives);
     let manifests = manifests::controller(&wanted.installation())?;
     Ok(ClusterFacts {
-        issuer: issuer(wanted, site).await?,
+        issuer: issuer_of(wanted, site).await?,
         namespace,
         outdated: outdated(cluster, manifests, namespace).await?,
         running: running(cluster.get(at(DEPLOYMENT, manifests::CONTROLLER)).await?.as_ref()),
-        token: bearer_token(cluster, &wanted.namespace, &wanted.name).await?,
-        secret: secret.map(|found| SecretFacts::of(&found.metadata)),
+        token: tokens.into_iter().find(|token| token.name == wanted.name),
+        secret,
         sources: sources(cluster, &wanted.namespace, &wanted.secret).await?,
     })
 }
 
 /// Who signs the cluster's service account tokens. Entra ID fetches its keys from there, so it has to be reachable.
-async fn issuer(wanted: &Wanted, site: &Site<'_>) -> Result<String, Trouble> {
+async fn issuer_of(wanted: &Wanted, site: &Site<'_>) -> Result<String, Trouble> {
     let document = site.cluster.document("/.well-known/openid-configuration").await?;
     let issuer = document.get("issuer").and_then(Value::as_str).unwrap_or_default().to_owned();
     match &wanted.issuer {
@@ -211,8 +214,8 @@ async fn issuer(wanted: &Wanted, site: &Site<'_>) -> Result<String, Trouble> {
         }
         None => {}
     }
-    if is_public(&issuer)
-        && site.answers(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))).await
+    if let Some(url) = issuer::public(&document)
+        && issuer::published(&site.edge.azure, &url).await.is_ok_and(|published| published.issuer == issuer)
     {
         return Ok(issuer);
     }
@@ -224,13 +227,6 @@ async fn issuer(wanted: &Wanted, site: &Site<'_>) -> Result<String, Trouble> {
         "AKS: az aks update --enable-oidc-issuer; other clusters: publish the issuer (--service-account-issuer), or name a \
          public one with --issuer",
     ))
-}
-
-/// Whether an issuer is more than what a cluster that publishes nothing calls itself.
-fn is_public(issuer: &str) -> bool {
-    let host = issuer.strip_prefix("https://").and_then(|rest| rest.split(['/', ':']).next()).unwrap_or_default();
-    let last = host.rsplit('.').next().unwrap_or_default();
-    host.contains('.') && !["svc", "local", "internal"].contains(&last)
 }
 
 /// The manifests that an apply would change. Where the namespace is missing, all that live in it are.

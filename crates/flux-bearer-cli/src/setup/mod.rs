@@ -11,7 +11,7 @@ mod show;
 mod site;
 mod wanted;
 
-pub(crate) use act::TAG;
+pub(crate) use act::SETUP;
 pub use facts::{AzureFacts, ClusterFacts, Facts, MemberFacts, OrganizationFacts};
 pub(crate) use plan::credential_name;
 pub use plan::{Change, Plan, plan};

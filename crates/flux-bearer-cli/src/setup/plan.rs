@@ -1,7 +1,8 @@
 //! What is missing, and in which order it is made: a pure function of what is wanted and what exists.
 
 use flux_bearer::preflight::AUDIENCE;
-use flux_bearer::resource::{BearerToken, BearerTokenSpec};
+use flux_bearer::resource::BearerTokenSpec;
+use flux_bearer::secret::Held;
 use flux_bearer::token::fingerprint;
 use flux_bearer_azure::arm::{FederatedCredential, UserAssigned};
 use flux_bearer_azure::devops::{Access, bits};
@@ -11,6 +12,7 @@ use super::facts::{AzureFacts, ClusterFacts, Facts};
 use super::wanted::{Level, Wanted};
 use crate::exit::{Exit, Trouble};
 use crate::manifests::PART_OF;
+use crate::tokens::Token;
 
 /// How many federated credentials an identity may have: Entra ID's limit.
 const MAX_CREDENTIALS: usize = 20;
@@ -282,18 +284,17 @@ fn plan_cluster(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), T
     Ok(())
 }
 
-/// A Secret with somebody else's credential is not taken without being told to.
+/// A Secret of somebody else is not taken without being told to, and one of another BearerToken not at all.
 fn check_secret(wanted: &Wanted, cluster: &ClusterFacts) -> Result<(), Trouble> {
-    let Some(secret) = cluster.secret.as_ref().filter(|_| !wanted.adopt) else { return Ok(()) };
-    if secret.filled_by.is_some() {
+    let Held::Foreign { owner, version } = &cluster.secret else { return Ok(()) };
+    if wanted.adopt && version.is_some() {
         return Ok(());
     }
-    let who = secret.foreign.first().map_or("somebody else", |(_, who)| who);
-    Err(Trouble::new(
-        Exit::Taken,
-        format!("Secret {}/{} exists and was written by {who}", wanted.namespace, wanted.secret),
-        "add --adopt to take it over once the token opens the repository, or name another one with --secret",
-    ))
+    let fix = match version {
+        Some(_) => "add --adopt to take it over once the token opens the repository, or name another one with --secret",
+        None => "name another one with --secret, or that BearerToken with --name",
+    };
+    Err(Trouble::new(Exit::Taken, format!("Secret {}/{} is that of {owner}", wanted.namespace, wanted.secret), fix))
 }
 
 fn plan_token(wanted: &Wanted, facts: &Facts, plan: &mut Plan) {
@@ -307,7 +308,7 @@ fn plan_token(wanted: &Wanted, facts: &Facts, plan: &mut Plan) {
     let manifest = manifest(wanted, identity);
     let spec = manifest.get("spec").cloned().unwrap_or_default();
     let current = serde_json::from_value::<BearerTokenSpec>(spec).ok();
-    let same = cluster.token.as_ref().is_some_and(|token| covers(Some(&token.spec), current.as_ref()));
+    let same = cluster.token.as_ref().is_some_and(|token| covers(token.spec.as_ref(), current.as_ref()));
     if same {
         plan.kept.push(format!("BearerToken {}/{}", wanted.namespace, wanted.name));
     } else {
@@ -354,15 +355,8 @@ pub(super) fn manifest(wanted: &Wanted, identity: &UserAssigned) -> Value {
 }
 
 /// Whether the Secret holds a token of the current spec that opens the repositories.
-pub(super) fn is_ready(token: &BearerToken) -> bool {
-    let Some(status) = &token.status else { return false };
-    let is = |kind: &str, wanted: &str| {
-        status.conditions.iter().any(|condition| condition.type_ == kind && condition.status == wanted)
-    };
-    status.observed_generation == token.metadata.generation
-        && is("Ready", "True")
-        && is("Accessible", "True")
-        && !is("RefreshFailing", "True")
+pub(super) fn is_ready(token: &Token) -> bool {
+    token.outcome() == Some(Ok(())) && token.is_accessible()
 }
 
 /// Says which right is missing before anything is changed.

@@ -49,7 +49,7 @@ fn text(plan: &Plan, wanted: &Wanted, site: &Site<'_>, edge: &Edge) {
 /// Says what there is now, and what to do next.
 pub(super) fn done(wanted: &Wanted, facts: &Facts, edge: &Edge) {
     let Wanted { namespace, name, secret, .. } = wanted;
-    if let Some(expires) = facts.cluster.token.as_ref().and_then(|token| token.status.as_ref()?.expires_at.clone()) {
+    if let Some(expires) = facts.cluster.token.as_ref().and_then(|token| token.status.expires_at.clone()) {
         let text =
             format!("Secret {namespace}/{secret} holds a token until {}; BearerToken {name} keeps it fresh", expires.0);
         edge.out.success(&text);

@@ -2,10 +2,7 @@
 
 use flux_bearer_azure::arm::{Arm, Subscription};
 use flux_bearer_azure::devops::{Backing, DevOps, discover_tenant};
-use flux_bearer_azure::http::DEADLINE;
 use flux_bearer_azure::operator::Session;
-use http::Request;
-use http_body_util::Full;
 
 use super::wanted::Wanted;
 use crate::args::{Global, Place};
@@ -13,9 +10,6 @@ use crate::cluster::Cluster;
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
 use crate::sign_in;
-
-/// Longest discovery document of an issuer that is read, in bytes.
-const MAX_DOCUMENT: usize = 64 * 1024;
 
 /// Where the set-up works.
 pub struct Site<'a> {
@@ -48,13 +42,6 @@ impl<'a> Site<'a> {
         devops.who_am_i().await?;
         let arm = Arm::new(session, &subscription.id);
         Ok(Self { subscription, arm, devops, organization_tenant: tenant, cluster, edge })
-    }
-
-    /// Whether anything answers at this public URL.
-    pub async fn answers(&self, url: &str) -> bool {
-        let Ok(request) = Request::get(url).body(Full::default()) else { return false };
-        let answer = self.edge.azure.exchange(request, DEADLINE, MAX_DOCUMENT).await;
-        answer.is_ok_and(|answer| answer.status().is_success())
     }
 }
 

@@ -9,12 +9,11 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flux_bearer::NAME;
-use flux_bearer::flux::REQUESTED_AT;
 use flux_bearer::identity::Identity;
-use flux_bearer::resource::{BearerToken, Format};
+use flux_bearer::resource::{DeletionPolicy, Format};
 use flux_bearer::schedule::{MAX_REFRESH_INTERVAL, refresh_at};
 use flux_bearer::secret::{Record, Version, field_manager, keys, manifest};
-use flux_bearer::token::Token;
+use flux_bearer::token::Token as Minted;
 use flux_bearer_azure::operator::Resource;
 use jiff::Timestamp;
 use secrecy::zeroize::Zeroizing;
@@ -25,16 +24,18 @@ use crate::args::{Global, Rescue, Whose};
 use crate::cluster::{At, Cluster, MANAGER};
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
-use crate::identity_token::{bearer_token, identity, mint};
-use crate::kinds::{GIT_REPOSITORY, SECRET};
-use crate::sign_in;
-use crate::sources::sources;
+use crate::identity_token::{identity, mint};
+use crate::kinds::SECRET;
+use crate::tokens::{Token, named};
+use crate::{sign_in, sources};
 
 /// What is rescued.
 struct Patient {
-    token: BearerToken,
+    token: Token,
     identity: Identity,
     secret: String,
+    formats: &'static [Format],
+    deletion_policy: DeletionPolicy,
 }
 
 /// Runs the verb.
@@ -64,14 +65,14 @@ fn holder(whose: Whose, patient: &Patient) -> String {
 }
 
 async fn patient(wanted: &Rescue, global: &Global, cluster: &Cluster) -> Result<Patient, Trouble> {
-    let namespace = &global.namespace;
-    let token = bearer_token(cluster, namespace, &wanted.name).await?.ok_or_else(|| {
-        let cause = format!("BearerToken {namespace}/{} does not exist", wanted.name);
-        Trouble::new(Exit::NotFound, cause, format!("flux-bearer get -n {namespace}"))
-    })?;
-    let served = token.status.as_ref().and_then(|status| status.secret.clone());
-    let secret = served.or_else(|| token.spec.secret.name.clone()).unwrap_or_else(|| wanted.name.clone());
-    Ok(Patient { identity: identity(cluster, namespace, &token).await?, token, secret })
+    let token = Token::of(&named(cluster, &global.namespace, &wanted.name).await?);
+    let identity = identity(cluster, &token).await?;
+    // The one that is served, which a spec that names another may not be yet.
+    let secret = token.status.secret.clone().unwrap_or_else(|| token.secret().to_owned());
+    let spec = token.spec.as_ref().map(|spec| &spec.secret);
+    let formats = Format::set(spec.map(|secret| secret.formats.as_slice()).unwrap_or_default());
+    let deletion_policy = spec.map(|secret| secret.deletion_policy).unwrap_or_default();
+    Ok(Patient { token, identity, secret, formats, deletion_policy })
 }
 
 type Written = (SecretString, String, Timestamp);
@@ -85,28 +86,28 @@ async fn as_identity(
     edge: &Edge,
 ) -> Result<Written, Trouble> {
     let token = mint(cluster, &global.namespace, &patient.identity, edge).await?;
-    let name = patient.token.metadata.name.clone().unwrap_or_default();
-    let record = record(patient, &name, &token, version);
+    let name = &patient.token.name;
+    let record = record(patient, &token, version);
     let body = manifest(&global.namespace, &patient.secret, version, &token, &record);
     let body = body.ok_or_else(|| Trouble::new(Exit::Failed, "the Secret can't be written as JSON", String::new()))?;
-    Ok((body, field_manager(&name), token.expires_at))
+    Ok((body, field_manager(name), token.expires_at))
 }
 
-fn record(patient: &Patient, name: &str, token: &Token, version: Option<&Version>) -> Record {
-    let uid = patient.token.metadata.uid.as_deref().unwrap_or_default();
+fn record(patient: &Patient, token: &Minted, version: Option<&Version>) -> Record {
+    let uid = &patient.token.uid;
     Record {
-        bearer_token: name.into(),
-        generation: patient.token.metadata.generation.unwrap_or_default(),
+        bearer_token: patient.token.name.as_str().into(),
+        generation: patient.token.generation,
         identity: Arc::new(patient.identity.clone()),
         holder: token.holder.clone(),
-        formats: Format::set(&patient.token.spec.secret.formats),
+        formats: patient.formats,
         issued_at: token.issued_at,
         refresh_at: refresh_at(token.issued_at, token.expires_at, token.refresh_hint, MAX_REFRESH_INTERVAL, uid),
         expires_at: token.expires_at,
         fingerprint: token.fingerprint.clone(),
         // One that was there is nobody's to delete.
         made: version.is_none(),
-        deletion_policy: patient.token.spec.secret.deletion_policy,
+        deletion_policy: patient.deletion_policy,
     }
 }
 
@@ -122,8 +123,7 @@ async fn as_operator(
     let token = session.token(Resource::AzureDevOps).await?;
     let encoded = Zeroizing::new(STANDARD.encode(token.secret.expose_secret()));
     let value = |key: &str| if key == "username" { STANDARD.encode(NAME) } else { encoded.to_string() };
-    let data: Value =
-        keys(Format::set(&patient.token.spec.secret.formats)).into_iter().map(|key| (key, value(key))).collect();
+    let data: Value = keys(patient.formats).into_iter().map(|key| (key, value(key))).collect();
     let mut metadata = json!({"name": patient.secret, "namespace": global.namespace});
     if let (Some(version), Some(metadata)) = (version, metadata.as_object_mut()) {
         metadata.insert("uid".to_owned(), json!(version.uid));
@@ -135,10 +135,9 @@ async fn as_operator(
 
 /// Asks Flux to look at once.
 async fn nudge(patient: &Patient, global: &Global, cluster: &Cluster, edge: &Edge) -> Result<(), Trouble> {
-    for source in sources(cluster, &global.namespace, &patient.secret).await? {
-        let at = At { kind: GIT_REPOSITORY, namespace: &global.namespace, name: &source.name };
-        cluster.merge(at, &json!({"metadata": {"annotations": {REQUESTED_AT: edge.now().to_string()}}})).await?;
-        edge.out.action(&format!("{at} asked to look now"));
+    for source in sources::sources(cluster, &global.namespace, &patient.secret).await? {
+        sources::nudge(cluster, &global.namespace, &source.name, edge.now()).await?;
+        edge.out.action(&format!("GitRepository {}/{} asked to look now", global.namespace, source.name));
     }
     Ok(())
 }

@@ -3,49 +3,49 @@
 use serde_json::Value;
 
 /// A text; empty where there is none.
-pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// A number; 0 where there is none.
-pub(super) fn number(object: &Value, pointer: &str) -> i64 {
+pub(crate) fn number(object: &Value, pointer: &str) -> i64 {
     object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
 }
 
 /// The items of a list; none where there is no list.
-pub(super) fn items<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+pub(crate) fn items<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// Its name.
-pub(super) fn name(object: &Value) -> &str {
+pub(crate) fn name(object: &Value) -> &str {
     text(object, "/metadata/name")
 }
 
 /// Its namespace.
-pub(super) fn namespace(object: &Value) -> &str {
+pub(crate) fn namespace(object: &Value) -> &str {
     text(object, "/metadata/namespace")
 }
 
 /// `namespace/name`, as it is shown.
-pub(super) fn path(object: &Value) -> String {
+pub(crate) fn path(object: &Value) -> String {
     format!("{}/{}", namespace(object), name(object))
 }
 
 /// The condition of this type, as (status, reason, message).
-pub(super) fn condition<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &'a str, &'a str)> {
+pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &'a str, &'a str)> {
     let found = items(object, "/status/conditions").find(|condition| text(condition, "/type") == kind)?;
     Some((text(found, "/status"), text(found, "/reason"), text(found, "/message")))
 }
 
 /// A text of somebody else as one word of a command, whatever is in it: a person will paste it into a shell.
-pub(super) fn word(text: &str) -> String {
+pub(crate) fn word(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/:@=".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) { text.to_owned() } else { quoted(text) }
 }
 
 /// A merge patch as one word of a command.
-pub(super) fn patch(patch: &Value) -> String {
+pub(crate) fn patch(patch: &Value) -> String {
     quoted(&patch.to_string())
 }
 
@@ -55,7 +55,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// A text of somebody else, bounded and on one line.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(200).collect()
 }
 
