@@ -24,7 +24,6 @@ pub mod setup;
 mod sign_in;
 pub mod sources;
 pub mod tokens;
-pub mod uninstall;
 pub mod verbs;
 
 use std::ffi::{OsStr, OsString};

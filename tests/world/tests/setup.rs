@@ -385,8 +385,8 @@ async fn the_secret_of_another_bearer_token_is_not_taken_whatever_is_said() {
     let stage = company();
     let life = live(&stage);
     assert_eq!(set_up(&stage).await.exit, Exit::Done);
-    let line = format!("{SETUP} --yes --name other --secret flux-system --adopt");
-    let said = Shell::new(&stage).signed_in().run(&line).await;
+    let other = format!("{SETUP} --yes --name other --secret flux-system --adopt");
+    let said = Shell::new(&stage).signed_in().run(&other).await;
     life.end().await;
     assert_eq!(said.exit, Exit::Taken, "{}", said.stderr);
     assert!(said.stderr.contains("is that of BearerToken flux-system"), "{}", said.stderr);

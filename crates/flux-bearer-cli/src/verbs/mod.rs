@@ -1,4 +1,4 @@
-//! The verbs, one file each.
+//! The verbs, one file each; `setup` is a folder of its own beside this one.
 
 use crate::args::{Arguments, Create, Verb};
 use crate::edge::Edge;
@@ -13,6 +13,7 @@ mod get;
 mod refresh;
 mod rescue;
 mod suspend;
+mod uninstall;
 pub(crate) mod version;
 
 /// Runs the verb that was asked for.
@@ -31,7 +32,7 @@ pub(crate) async fn run(arguments: &Arguments, edge: &Edge) -> Result<Exit, Trou
         Verb::Complete(wanted) => complete::run(wanted, global, edge).await,
         Verb::Setup(wanted) => crate::setup::run(wanted, global, edge).await,
         Verb::Rescue(wanted) => rescue::run(wanted, global, edge).await,
-        Verb::Uninstall(wanted) => crate::uninstall::run(wanted, global, edge).await,
+        Verb::Uninstall(wanted) => uninstall::run(wanted, global, edge).await,
         Verb::Version(wanted) => version::run(wanted, global, edge).await,
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
 
 use crate::flux::Retries;
 use crate::world::{Run, Said, World};
@@ -34,6 +35,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.pull().await?;
     world.wait_for_commit("first", Duration::from_secs(20)).await?;
     world.story.tell("the commit is in the cluster");
+    check(&world).await?;
     let state = world.azure().state().await?;
     let said = world.flux_bearer(&SETUP).await?;
     ensure!(said.status == Some(0) && said.stderr.contains("nothing to change"), "again: {}", said.stderr);
@@ -55,4 +57,25 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
 fn check_secrecy(said: &Said) -> anyhow::Result<()> {
     ensure!(!said.stdout.contains("eyJ") && !said.stderr.contains("eyJ"), "a token was printed");
     Ok(())
+}
+
+/// What must be wrong with this cluster, and nothing else: its issuer is an address of the machine, and Flux runs without a
+/// Deployment.
+const WRONG: [&str; 2] = ["cluster-issuer", "flux-source-controller"];
+
+/// Everything is as it should be, but for what a test's cluster can't be.
+async fn check(world: &World<'_>) -> anyhow::Result<()> {
+    let said = world.flux_bearer(&["check", "-o", "json"]).await?;
+    check_secrecy(&said)?;
+    let report: Value = serde_json::from_str(&said.stdout).with_context(|| said.stderr.clone())?;
+    let checks = report.pointer("/checks").and_then(Value::as_array).context("no checks")?;
+    let wrong = checks.iter().filter(|one| one.get("wrong") != Some(&json!([])));
+    let unforeseen: Vec<String> = wrong.filter(|one| !is_foreseen(one)).map(|one| format!("{one}")).collect();
+    ensure!(unforeseen.is_empty(), "of {} checks failed {unforeseen:#?}", checks.len());
+    world.story.tell(&format!("{} checks find what a test's cluster can't be, and nothing else", checks.len()));
+    Ok(())
+}
+
+fn is_foreseen(check: &Value) -> bool {
+    check.get("id").and_then(Value::as_str).is_some_and(|id| WRONG.contains(&id))
 }

@@ -22,7 +22,7 @@ use crate::sources::sources;
 
 /// One thing to take back.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Removal {
+enum Removal {
     /// The BearerToken.
     Token,
     /// The Secret that the controller made.
@@ -76,7 +76,7 @@ impl Removal {
 }
 
 /// Runs the verb.
-pub(crate) async fn run(flags: &Uninstall, global: &Global, edge: &Edge) -> Result<Exit, Trouble> {
+pub(super) async fn run(flags: &Uninstall, global: &Global, edge: &Edge) -> Result<Exit, Trouble> {
     let wanted = wanted(flags, global, edge).await?;
     let site = Site::connect(&wanted, &flags.place, global, edge).await?;
     let inventory = inventory(&wanted, &site).await?;
