@@ -110,8 +110,12 @@ impl Http {
 
 /// The header that carries `token`, hidden where headers are printed.
 pub(crate) fn bearer(token: &SecretString) -> Result<HeaderValue, Failure> {
-    let header = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
-    let mut header = header.map_err(|_| unsendable())?;
+    hidden(&SecretString::from(format!("Bearer {}", token.expose_secret())))
+}
+
+/// A header of this value, hidden where headers are printed.
+pub(crate) fn hidden(value: &SecretString) -> Result<HeaderValue, Failure> {
+    let mut header = HeaderValue::try_from(value.expose_secret()).map_err(|_| unsendable())?;
     header.set_sensitive(true);
     Ok(header)
 }

@@ -1,17 +1,20 @@
-//! Whether a token opens a repository: asks what Git asks first.
+//! Whether a token opens a repository, for fetching or for pushing: asks what Git asks first.
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flux_bearer::failure::{Failure, devops};
 use flux_bearer::repository::Repository;
 use http::header::{AUTHORIZATION, USER_AGENT};
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
-use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::http::headers::{media_type, retry_after, text};
-use crate::http::{AGENT, Http, bearer, is_html, unsendable};
+use crate::http::{AGENT, Http, bearer, hidden, is_html, unsendable};
 
 /// How long the opening of the answer may take. A repository with a hundred thousand refs keeps Azure DevOps busy for
 /// some seconds before the first byte.
@@ -21,17 +24,55 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// says all there is to know.
 pub const OPENING: usize = 512;
 
-const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
-const SERVICE: &[u8] = b"# service=git-upload-pack";
+/// The service that fetches.
+const FETCH: &str = "git-upload-pack";
+
+/// The service that pushes.
+const PUSH: &str = "git-receive-pack";
+
+/// What Azure DevOps is shown by whoever pushes.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// A token of Entra ID.
+    Bearer(SecretString),
+    /// A personal access token (PAT). It is taken as a Basic password only, with any user or none.
+    Pat(SecretString),
+}
+
+impl Proof {
+    /// The token itself.
+    pub fn secret(&self) -> &SecretString {
+        match self {
+            Self::Bearer(token) | Self::Pat(token) => token,
+        }
+    }
+
+    /// The value of the header `Authorization`.
+    pub fn authorization(&self) -> SecretString {
+        match self {
+            Self::Bearer(token) => SecretString::from(format!("Bearer {}", token.expose_secret())),
+            Self::Pat(token) => {
+                let pair = Zeroizing::new(format!(":{}", token.expose_secret()));
+                SecretString::from(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
+            }
+        }
+    }
+}
 
 /// Asks Azure DevOps for the branches of `repository` with `token`. Succeeds only when a Git server answers.
 ///
 /// # Errors
 /// What the answer means by [`flux_bearer::failure::devops`], or what kept it from arriving.
 pub async fn probe(http: &Http, repository: &Repository, token: &SecretString) -> Result<(), Failure> {
-    let answer = http.opening(request(repository, token)?, DEADLINE, OPENING).await;
-    let answer = answer.map_err(|unreachable| unreachable.failure("AzureDevOpsUnavailable", "Azure DevOps"))?;
-    if is_advertisement(&answer) { Ok(()) } else { Err(refusal(&answer)) }
+    ask(http, request(repository, token)?, FETCH).await
+}
+
+/// Asks whether whoever shows `proof` may push to `repository`. What a branch's own policies say is not known before a push.
+///
+/// # Errors
+/// As [`probe`]; `AccessDenied` where it may fetch alone.
+pub async fn may_push(http: &Http, repository: &Repository, proof: &Proof) -> Result<(), Failure> {
+    ask(http, question(repository, PUSH, hidden(&proof.authorization())?)?, PUSH).await
 }
 
 /// The request that Git sends first. `X-TFS-FedAuthRedirect: Suppress` asks for a 401 instead of the sign-in page.
@@ -39,22 +80,40 @@ pub async fn probe(http: &Http, repository: &Repository, token: &SecretString) -
 /// # Errors
 /// A token that no header takes.
 pub fn request(repository: &Repository, token: &SecretString) -> Result<Request<Full<Bytes>>, Failure> {
-    Request::get(repository.info_refs())
-        .header(AUTHORIZATION, bearer(token)?)
+    question(repository, FETCH, bearer(token)?)
+}
+
+fn question(
+    repository: &Repository,
+    service: &str,
+    authorization: HeaderValue,
+) -> Result<Request<Full<Bytes>>, Failure> {
+    Request::get(repository.info_refs(service))
+        .header(AUTHORIZATION, authorization)
         .header(USER_AGENT, AGENT)
         .header("X-TFS-FedAuthRedirect", "Suppress")
         .body(Full::default())
         .map_err(|_| unsendable())
 }
 
-fn is_advertisement(answer: &Response<Bytes>) -> bool {
-    answer.status() == StatusCode::OK
-        && media_type(answer.headers()) == ADVERTISEMENT
-        && first_line(answer.body()).is_some_and(|line| line.trim_ascii_end() == SERVICE)
+async fn ask(http: &Http, question: Request<Full<Bytes>>, service: &str) -> Result<(), Failure> {
+    let answer = http.opening(question, DEADLINE, OPENING).await;
+    let answer = answer.map_err(|unreachable| unreachable.failure("AzureDevOpsUnavailable", "Azure DevOps"))?;
+    if is_advertisement(&answer, service) { Ok(()) } else { Err(refusal(&answer, service)) }
 }
 
-fn refusal(answer: &Response<Bytes>) -> Failure {
-    let failure = devops::from_answer(answer.status().as_u16(), is_html(answer), retry_after(answer.headers()));
+fn is_advertisement(answer: &Response<Bytes>, service: &str) -> bool {
+    let line = || first_line(answer.body()).and_then(|line| line.trim_ascii_end().strip_prefix(b"# service="));
+    answer.status() == StatusCode::OK
+        && media_type(answer.headers()) == format!("application/x-{service}-advertisement")
+        && line() == Some(service.as_bytes())
+}
+
+fn refusal(answer: &Response<Bytes>, service: &str) -> Failure {
+    let failure = match (service, answer.status()) {
+        (PUSH, StatusCode::FORBIDDEN) => devops::no_push(),
+        (_, status) => devops::from_answer(status.as_u16(), is_html(answer), retry_after(answer.headers())),
+    };
     failure.trace(text(answer.headers(), "activityid"))
 }
 

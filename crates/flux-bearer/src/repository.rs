@@ -96,9 +96,9 @@ impl Repository {
         Parts { organization, project: project.unwrap_or_else(|| repository.clone()), repository }
     }
 
-    /// Where Git asks for the branches.
-    pub fn info_refs(&self) -> String {
-        format!("{}/info/refs?service=git-upload-pack", self.url)
+    /// Where Git asks for the branches, of the service that fetches (`git-upload-pack`) or pushes (`git-receive-pack`).
+    pub fn info_refs(&self, service: &str) -> String {
+        format!("{}/info/refs?service={service}", self.url)
     }
 
     /// Whether Flux can use the Secret with this URL. Flux takes a user name out of the URL (`org@`) and refuses it beside

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use flux_bearer::failure::Failure;
 use flux_bearer::repository::Repository;
 use flux_bearer_azure::http::{AGENT, Http};
-use flux_bearer_azure::probe::{probe, request};
+use flux_bearer_azure::probe::{Proof, may_push, probe, request};
 use futures::stream;
 use http::Response;
 use secrecy::SecretString;
@@ -125,5 +125,38 @@ async fn whatever_answers_in_its_place_is_told_in_our_words() {
         let failure = ask(&http).await.unwrap_err();
         assert_own_words(&failure, what);
         assert_eq!(log.lock().unwrap().len(), 1, "{what}: nothing follows a redirect");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_would_push_shows_a_token_as_bearer_and_a_pat_as_a_password() {
+    let kind = "application/x-git-receive-pack-advertisement";
+    let opening = "001f# service=git-receive-pack\n0000";
+    for (proof, authorization) in [
+        (Proof::Bearer(CANARY.into()), format!("Bearer {CANARY}")),
+        (Proof::Pat("pat".into()), "Basic OnBhdA==".to_owned()),
+    ] {
+        let (http, log) = server(move |_| with(plain(200, opening), &[("content-type", kind)]));
+        may_push(&http, &repository(), &proof).await.unwrap();
+        let (_, sent) = log.lock().unwrap().remove(0);
+        assert_eq!(sent.uri().query(), Some("service=git-receive-pack"));
+        assert_eq!(sent.headers()["authorization"], authorization.as_str());
+        assert!(sent.headers()["authorization"].is_sensitive());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_may_fetch_may_not_push_for_that() {
+    let cases = [
+        (403, "TF401027: canary", "AccessDenied"),
+        (401, "<html>", "TokenRejected"),
+        (404, "TF401019: canary", "RepositoryNotFound"),
+        (200, OPENING, "AnswerMalformed"),
+    ];
+    for (status, body, reason) in cases {
+        let http = server(move |_| with(plain(status, body), &[("content-type", ADVERTISEMENT)])).0;
+        let failure = may_push(&http, &repository(), &Proof::Bearer(CANARY.into())).await.unwrap_err();
+        assert_eq!(failure.reason, reason, "{status} {body}");
+        assert_own_words(&failure, body);
     }
 }

@@ -57,6 +57,17 @@ pub fn from_answer(status: u16, html: bool, retry_after: Option<Duration>) -> Fa
     failure.retry_after(retry_after)
 }
 
+/// The failure for a 403 to the first question of a push, from somebody who is known.
+pub fn no_push() -> Failure {
+    Failure::new(
+        "AccessDenied",
+        Permanent,
+        "TF401027",
+        "the token may fetch from the repository and not push to it, or a policy of the organisation blocks it",
+        "Give whoever it belongs to Contribute on the repository: Project settings, Repositories, Security",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
