@@ -88,6 +88,8 @@ pub enum Verb {
     Setup(Box<Setup>),
     /// Take back what `setup` made
     Uninstall(Box<Uninstall>),
+    /// Bootstrap Flux from the repository, by a token that pushes once and does not stay
+    Bootstrap(Bootstrap),
     /// Write a fresh token into the Secret from here, when neither controller nor Git can
     Rescue(Rescue),
     /// Show BearerTokens and how long their tokens still live
@@ -184,6 +186,14 @@ pub struct Setup {
     #[arg(long)]
     pub image: Option<String>,
 
+    /// Which Flux it is for
+    #[arg(long, value_enum, default_value = "existing")]
+    pub flux: FluxMode,
+
+    /// Which part of the repository is the cluster's, with --flux bootstrap.
+    #[command(flatten)]
+    pub tree: Tree,
+
     /// Make the changes without asking
     #[arg(short, long)]
     pub yes: bool,
@@ -199,6 +209,64 @@ pub struct Setup {
     /// Where the identity is.
     #[command(flatten)]
     pub place: Place,
+}
+
+/// Which Flux a set-up is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FluxMode {
+    /// One that is there, or comes later.
+    Existing,
+    /// One that is made as the last step, by `flux bootstrap git`.
+    Bootstrap,
+}
+
+/// Which part of the repository is the cluster's.
+#[derive(Args, Clone, Debug)]
+pub struct Tree {
+    /// Branch that Flux pulls; without it main
+    #[arg(long)]
+    pub branch: Option<String>,
+
+    /// Folder that Flux applies, from the repository's root, for example clusters/production; without it the root
+    #[arg(long)]
+    pub path: Option<String>,
+}
+
+/// What `bootstrap` takes.
+#[derive(Args, Debug)]
+pub struct Bootstrap {
+    /// Repository that Flux pulls from: `https://dev.azure.com/ORG/PROJECT/_git/REPOSITORY`
+    #[arg(long)]
+    pub repository: String,
+
+    /// Which part of it is the cluster's.
+    #[command(flatten)]
+    pub tree: Tree,
+
+    /// Name of the BearerToken whose Secret Flux pulls with
+    #[arg(long, default_value = "flux-system")]
+    pub name: String,
+
+    /// Whose token pushes: your own, or the identity's, which needs Contribute for it
+    #[arg(long = "as", value_enum, default_value = "operator")]
+    pub whose: Whose,
+
+    /// Push with a personal access token (PAT) from standard input, in place of a token of Entra ID. Its scope is
+    /// Code (read & write): Azure DevOps has none for one repository, so it should be of a user with few rights
+    #[arg(long, conflicts_with = "whose")]
+    pub pat_stdin: bool,
+
+    /// Leave the controller's manifests out of the repository
+    #[arg(long)]
+    pub without_controller: bool,
+
+    /// How to sign in.
+    #[command(flatten)]
+    pub operator: Operator,
+
+    /// More arguments for `flux bootstrap git`
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub more: Vec<String>,
 }
 
 /// What `uninstall` takes.
@@ -261,12 +329,12 @@ pub struct Rescue {
     pub operator: Operator,
 }
 
-/// Whose token is written.
+/// Whose token is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Whose {
     /// That of the BearerToken's identity.
     Identity,
-    /// Your own: it opens whatever you may open, so it should be there for a short time only.
+    /// Your own: it opens whatever you may open, so it should be anywhere for a short time only.
     Operator,
 }
 

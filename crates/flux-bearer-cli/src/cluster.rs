@@ -184,6 +184,13 @@ impl Cluster {
         done.map_err(|error| self.trouble(&error, "patch", at))
     }
 
+    /// Changes a Secret that exists by a JSON merge patch; only metadata comes back.
+    pub async fn merge_secret(&self, at: At<'_>, patch: &Value) -> Result<(), Trouble> {
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let done = self.api(at.kind, Some(at.namespace)).patch_metadata(at.name, &params, &Patch::Merge(patch)).await;
+        done.map(drop).map_err(|error| self.trouble(&error, "patch", at))
+    }
+
     /// Each state of an object after the one of this resourceVersion; nothing once it is gone. The stream may end at any
     /// moment: then the object has to be looked at anew.
     pub async fn changes(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,11 +90,11 @@ pub struct Ended {
     pub status: Option<i32>,
     /// What it wrote to standard output, which may be a token.
     pub stdout: SecretString,
-    /// What it wrote to standard error.
+    /// What it wrote to standard error, shown or not.
     pub stderr: String,
 }
 
-/// Other programs: `az`, `flux`.
+/// Other programs: `az`, `flux`, `git`.
 pub trait Programs: Send + Sync {
     /// Runs one to its end.
     ///
@@ -103,13 +103,25 @@ pub trait Programs: Send + Sync {
     fn run(&self, call: Call) -> BoxFuture<'_, io::Result<Ended>>;
 }
 
-/// Files that somebody names.
+/// Files.
 pub trait Files: Send + Sync {
     /// What a file with a credential holds.
     ///
     /// # Errors
     /// That it can't be read.
     fn secret<'a>(&'a self, path: &'a str) -> BoxFuture<'a, io::Result<SecretString>>;
+
+    /// A new, empty folder that nobody else may look into. It goes with what is returned.
+    ///
+    /// # Errors
+    /// That none can be made.
+    fn folder(&self) -> io::Result<Box<dyn Folder>>;
+}
+
+/// A folder for as long as this lives.
+pub trait Folder: Send + Sync {
+    /// Where it is.
+    fn path(&self) -> &Path;
 }
 
 /// What a person or a pipe says.

@@ -9,6 +9,7 @@
 
 pub mod age;
 pub mod args;
+pub mod bootstrap;
 pub mod checks;
 pub mod cluster;
 pub mod edge;

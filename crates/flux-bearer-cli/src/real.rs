@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,12 @@ use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use secrecy::{ExposeSecret, SecretString};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{ChildStderr, Command};
 
 use crate::cluster::Cluster;
-use crate::edge::{Call, Clusters, Edge, Ended, Files, Input, Programs, Which};
+use crate::edge::{Call, Clusters, Edge, Ended, Files, Folder, Input, Programs, Which};
 use crate::exit::{Exit, Trouble};
 use crate::out::Out;
 
@@ -107,21 +109,37 @@ impl Programs for Processes {
 
 async fn run(call: Call) -> io::Result<Ended> {
     let mut command = Command::new(call.program);
-    command.args(&call.arguments).stdout(Stdio::piped()).kill_on_drop(true);
+    command.args(&call.arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command.stdin(if call.input.is_some() { Stdio::piped() } else { Stdio::null() });
-    command.stderr(if call.shown { Stdio::inherit() } else { Stdio::piped() });
     command.envs(call.environment.iter().map(|(name, value)| (*name, value.expose_secret())));
     let mut child = command.spawn()?;
     if let (Some(mut pipe), Some(input)) = (child.stdin.take(), &call.input) {
         // A program that ends without reading says why by its status.
         drop(pipe.write_all(input.expose_secret().as_bytes()).await);
     }
-    let ended = child.wait_with_output().await?;
+    let told = child.stderr.take();
+    let (ended, stderr) = tokio::join!(child.wait_with_output(), read(told, call.shown));
+    let ended = ended?;
     Ok(Ended {
         status: ended.status.code(),
         stdout: SecretString::from(String::from_utf8_lossy(&ended.stdout).into_owned()),
-        stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr?).into_owned(),
     })
+}
+
+/// All that a program tells; `shown` as it comes.
+async fn read(pipe: Option<ChildStderr>, shown: bool) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    let Some(mut pipe) = pipe else { return Ok(all) };
+    loop {
+        let begin = all.len();
+        if pipe.read_buf(&mut all).await? == 0 {
+            return Ok(all);
+        }
+        if shown {
+            io::stderr().write_all(all.get(begin..).unwrap_or_default())?;
+        }
+    }
 }
 
 struct Disk;
@@ -134,6 +152,18 @@ impl Files for Disk {
             Ok(SecretString::from(text))
         }
         .boxed()
+    }
+
+    fn folder(&self) -> io::Result<Box<dyn Folder>> {
+        Ok(Box::new(Temporary(TempDir::with_prefix("flux-bearer-")?)))
+    }
+}
+
+struct Temporary(TempDir);
+
+impl Folder for Temporary {
+    fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 

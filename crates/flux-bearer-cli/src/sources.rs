@@ -9,6 +9,9 @@ use crate::cluster::{At, Cluster};
 use crate::exit::Trouble;
 use crate::kinds::GIT_REPOSITORY;
 
+/// The label of what Flux applies from Git: name of the Kustomization.
+pub const APPLIED_BY: &str = "kustomize.toolkit.fluxcd.io/name";
+
 /// A GitRepository that uses the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFacts {

@@ -9,7 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use flux_bearer_azure::http::Http;
 use flux_bearer_cli::cluster::Cluster;
-use flux_bearer_cli::edge::{Call, Clusters, Edge, Ended, Files, Input, Programs, Which};
+use flux_bearer_cli::edge::{Call, Clusters, Edge, Ended, Files, Folder, Input, Programs, Which};
 use flux_bearer_cli::exit::{Exit, Trouble};
 use flux_bearer_cli::out::Out;
 use futures::FutureExt;
@@ -246,6 +246,19 @@ struct NoFiles;
 impl Files for NoFiles {
     fn secret<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<SecretString>> {
         ready(Err(io::ErrorKind::NotFound.into())).boxed()
+    }
+
+    fn folder(&self) -> io::Result<Box<dyn Folder>> {
+        Ok(Box::new(Nowhere))
+    }
+}
+
+/// A folder for programs that look into none.
+struct Nowhere;
+
+impl Folder for Nowhere {
+    fn path(&self) -> &std::path::Path {
+        std::path::Path::new("/nowhere")
     }
 }
 

@@ -13,6 +13,7 @@ use super::facts::{self, Facts, MemberFacts};
 use super::plan::{Change, is_ready, manifest};
 use super::site::Site;
 use super::wanted::Wanted;
+use crate::bootstrap::{self, Job};
 use crate::cluster::At;
 use crate::exit::{Exit, Trouble};
 use crate::kinds::DEPLOYMENT;
@@ -89,6 +90,7 @@ pub(super) async fn act(change: Change, wanted: &Wanted, site: &Site<'_>, facts:
             facts.cluster.token = Some(Token::of(&applied));
         }
         Change::AwaitToken => facts.cluster.token = Some(await_token(wanted, site).await?),
+        Change::Bootstrap => bootstrap(wanted, site, facts).await?,
         Change::AwaitFlux => facts.cluster.sources = await_flux(wanted, site).await?,
     }
     site.edge.out.success(&done(&what));
@@ -222,6 +224,23 @@ async fn await_token(wanted: &Wanted, site: &Site<'_>) -> Result<Token, Trouble>
     });
     let fix = || format!("flux-bearer check -n {}, then run this again", wanted.namespace);
     ended.await?.map_err(|says| Trouble::new(Exit::Failed, says, fix()))
+}
+
+/// Bootstraps Flux with the operator's own token.
+async fn bootstrap(wanted: &Wanted, site: &Site<'_>, facts: &mut Facts) -> Result<(), Trouble> {
+    let job = Job {
+        repository: &wanted.repository,
+        tree: known(wanted.tree.as_ref())?,
+        bearer_token: &wanted.name,
+        secret: &wanted.secret,
+        controller: true,
+        more: &[],
+        global: site.global,
+    };
+    bootstrap::perform_as_operator(&job, &site.session, &site.cluster, site.edge).await?;
+    known(facts.flux.as_mut())?.bootstrapped = true;
+    facts.cluster.sources = sources(&site.cluster, &wanted.namespace, &wanted.secret).await?;
+    Ok(())
 }
 
 /// Asks Flux to look, and waits until every GitRepository of the Secret pulls.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::site::Site;
 use super::wanted::Wanted;
+use crate::bootstrap;
 use crate::cluster::{At, Cluster};
 use crate::exit::{Exit, Trouble};
 use crate::issuer;
@@ -33,6 +34,8 @@ pub struct Facts {
     pub organization: OrganizationFacts,
     /// The cluster.
     pub cluster: ClusterFacts,
+    /// The Flux that is to be bootstrapped, if one is.
+    pub flux: Option<FluxFacts>,
 }
 
 /// What the subscription has.
@@ -99,13 +102,35 @@ pub struct ClusterFacts {
     pub sources: Vec<SourceFacts>,
 }
 
+/// What a bootstrap goes by.
+#[derive(Debug)]
+pub struct FluxFacts {
+    /// Whether it was done, and what it has committed is what the cluster is to run.
+    pub bootstrapped: bool,
+    /// What keeps us from doing it.
+    pub able: Result<(), Trouble>,
+}
+
 /// Looks at everything.
 pub(super) async fn gather(wanted: &Wanted, site: &Site<'_>) -> Result<Facts, Trouble> {
     let azure = azure(wanted, site).await?;
     let principal = azure.identity.as_ref().map(|identity| identity.principal_id.clone());
     let organization = organization(wanted, site, principal.as_deref()).await?;
     let cluster = cluster(wanted, site).await?;
-    Ok(Facts { azure, organization, cluster })
+    let flux = flux(wanted, site, &cluster).await?;
+    Ok(Facts { azure, organization, cluster, flux })
+}
+
+async fn flux(wanted: &Wanted, site: &Site<'_>, cluster: &ClusterFacts) -> Result<Option<FluxFacts>, Trouble> {
+    let Some(tree) = &wanted.tree else { return Ok(None) };
+    let done = bootstrap::is_done(&wanted.repository, tree, &wanted.namespace, &wanted.secret, &site.cluster).await?;
+    let bootstrapped = done && cluster.outdated.is_empty();
+    let able = if bootstrapped {
+        Ok(())
+    } else {
+        bootstrap::check_able(&wanted.repository, &site.session, site.global, site.edge).await
+    };
+    Ok(Some(FluxFacts { bootstrapped, able }))
 }
 
 pub(crate) async fn azure(wanted: &Wanted, site: &Site<'_>) -> Result<AzureFacts, Trouble> {

@@ -12,10 +12,11 @@ mod site;
 mod wanted;
 
 pub(crate) use act::SETUP;
-pub use facts::{AzureFacts, ClusterFacts, Facts, MemberFacts, OrganizationFacts};
+pub use facts::{AzureFacts, ClusterFacts, Facts, FluxFacts, MemberFacts, OrganizationFacts};
 pub(crate) use plan::credential_name;
 pub use plan::{Change, Plan, plan};
 pub use site::Site;
+pub(crate) use site::tenant_of;
 pub use wanted::{Level, Wanted};
 
 use crate::args::{Global, Setup};

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::facts::{AzureFacts, ClusterFacts, Facts};
 use super::wanted::{Level, Wanted};
+use crate::bootstrap::Tree;
 use crate::exit::{Exit, Trouble};
 use crate::manifests::PART_OF;
 use crate::tokens::Token;
@@ -72,6 +73,8 @@ pub enum Change {
     },
     /// Waits until the Secret holds a token that opens the repository.
     AwaitToken,
+    /// Bootstraps Flux.
+    Bootstrap,
     /// Waits until the GitRepositories that use the Secret pull.
     AwaitFlux,
 }
@@ -117,6 +120,7 @@ impl Change {
                 format!("{verb} BearerToken {namespace}/{name}")
             }
             Self::AwaitToken => format!("wait for a token in Secret {namespace}/{secret}"),
+            Self::Bootstrap => format!("bootstrap Flux from {}", wanted.tree.as_ref().map_or_else(String::new, place)),
             Self::AwaitFlux => "wait for Flux to pull".to_owned(),
         }
     }
@@ -131,6 +135,7 @@ impl Change {
             Self::GrantProject { .. } | Self::GrantRepository { .. } => "Project Administrator",
             Self::MakeNamespace | Self::Install(_) => "cluster-admin",
             Self::ApplyToken { .. } => "edit in the namespace",
+            Self::Bootstrap => "Contribute on the repository, and cluster-admin",
             Self::AwaitController | Self::AwaitToken | Self::AwaitFlux => "",
         }
     }
@@ -278,10 +283,27 @@ fn plan_cluster(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), T
         plan.changes.push(Change::AwaitController);
     }
     plan_token(wanted, facts, plan);
+    plan_flux(wanted, facts, plan)?;
     if cluster.sources.iter().any(|source| source.ready.is_err()) {
         plan.changes.push(Change::AwaitFlux);
     }
     Ok(())
+}
+
+/// Flux comes last: it pulls with what the Secret holds by then.
+fn plan_flux(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), Trouble> {
+    let (Some(tree), Some(flux)) = (&wanted.tree, &facts.flux) else { return Ok(()) };
+    if flux.bootstrapped {
+        plan.kept.push(format!("Flux, bootstrapped from {}", place(tree)));
+        return Ok(());
+    }
+    plan.changes.push(Change::Bootstrap);
+    flux.able.clone()
+}
+
+/// A part of the repository, in words.
+fn place(tree: &Tree) -> String {
+    format!("{} of branch {}", tree.path(), tree.branch)
 }
 
 /// A Secret of somebody else is not taken without being told to, and one of another BearerToken not at all.

@@ -21,8 +21,12 @@ pub struct Site<'a> {
     pub devops: DevOps,
     /// The tenant of both.
     pub organization_tenant: String,
+    /// Who we are in Azure and Azure DevOps.
+    pub session: Session,
     /// The cluster.
     pub cluster: Cluster,
+    /// Flags of every verb.
+    pub global: &'a Global,
     /// Everything else outside.
     pub edge: &'a Edge,
 }
@@ -32,7 +36,7 @@ impl<'a> Site<'a> {
     ///
     /// # Errors
     /// Where we can't sign in, or which part belongs to another tenant.
-    pub async fn connect(wanted: &Wanted, place: &Place, global: &Global, edge: &'a Edge) -> Result<Self, Trouble> {
+    pub async fn connect(wanted: &Wanted, place: &Place, global: &'a Global, edge: &'a Edge) -> Result<Self, Trouble> {
         let cluster = edge.clusters.connect(&global.which()).await?;
         let organization = wanted.repository.organization();
         let tenant = tenant_of(&organization, edge).await?;
@@ -40,8 +44,8 @@ impl<'a> Site<'a> {
         let subscription = subscription(place.subscription.as_deref(), &session).await?;
         let devops = DevOps::new(session.clone(), organization);
         devops.who_am_i().await?;
-        let arm = Arm::new(session, &subscription.id);
-        Ok(Self { subscription, arm, devops, organization_tenant: tenant, cluster, edge })
+        let arm = Arm::new(session.clone(), &subscription.id);
+        Ok(Self { subscription, arm, devops, organization_tenant: tenant, session, cluster, global, edge })
     }
 }
 

@@ -3,7 +3,8 @@
 use flux_bearer::repository::Repository;
 use flux_bearer::resource::Format;
 
-use crate::args::{Access, Global, Place, Setup};
+use crate::args::{Access, FluxMode, Global, Place, Setup};
+use crate::bootstrap::Tree;
 use crate::exit::Trouble;
 use crate::manifests::Installation;
 
@@ -37,6 +38,8 @@ pub struct Wanted {
     pub name: String,
     /// Name of its Secret.
     pub secret: String,
+    /// Where Flux is bootstrapped from; nothing where it is left to others.
+    pub tree: Option<Tree>,
     /// Whether a Secret that somebody else made may be taken over.
     pub adopt: bool,
     /// Image of the controller; nothing means the release's own.
@@ -57,6 +60,7 @@ impl Wanted {
             },
             location: flags.location.clone(),
             issuer: flags.issuer.clone(),
+            tree: tree(flags)?,
             adopt: flags.adopt,
             image: flags.image.clone(),
             ..Self::named(&flags.repository, &flags.name, secret, &flags.place, global)?
@@ -93,6 +97,7 @@ impl Wanted {
             location: None,
             identity: place.identity.clone(),
             issuer: None,
+            tree: None,
             namespace: global.namespace.clone(),
             name: name.to_owned(),
             secret: secret.to_owned(),
@@ -109,6 +114,22 @@ impl Wanted {
     /// What the cluster is to run.
     pub fn installation(&self) -> Installation {
         Installation { namespace: self.namespace.clone(), secret: self.secret.clone(), image: self.image.clone() }
+    }
+}
+
+/// Where Flux is bootstrapped from, if it is to be.
+fn tree(flags: &Setup) -> Result<Option<Tree>, Trouble> {
+    let refused = |cause: &str, fix: &str| Err(Trouble::usage(cause, fix));
+    match flags.flux {
+        FluxMode::Bootstrap if flags.export => {
+            refused("--flux bootstrap commits what --export prints", "leave one of them out")
+        }
+        FluxMode::Bootstrap => Tree::of(&flags.tree).map(Some),
+        FluxMode::Existing if flags.tree.branch.is_some() || flags.tree.path.is_some() => refused(
+            "--branch and --path are for a Flux that is bootstrapped",
+            "add --flux bootstrap, or leave them out",
+        ),
+        FluxMode::Existing => Ok(None),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The verbs, one file each; `setup` is a folder of its own beside this one.
+//! The verbs, one file each; `setup` and `bootstrap` are folders of their own beside this one.
 
 use crate::args::{Arguments, Create, Verb};
 use crate::edge::Edge;
@@ -31,6 +31,7 @@ pub(crate) async fn run(arguments: &Arguments, edge: &Edge) -> Result<Exit, Trou
         Verb::Completion(wanted) => Ok(completion::run(wanted, global, edge)),
         Verb::Complete(wanted) => complete::run(wanted, global, edge).await,
         Verb::Setup(wanted) => crate::setup::run(wanted, global, edge).await,
+        Verb::Bootstrap(wanted) => crate::bootstrap::run(wanted, global, edge).await,
         Verb::Rescue(wanted) => rescue::run(wanted, global, edge).await,
         Verb::Uninstall(wanted) => uninstall::run(wanted, global, edge).await,
         Verb::Version(wanted) => version::run(wanted, global, edge).await,

@@ -16,9 +16,9 @@ use crate::cluster::{At, Cluster, MANAGER};
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
 use crate::kinds::{BEARER_TOKEN, DEPLOYMENT, GIT_REPOSITORY, NAMESPACE, SECRET};
-use crate::manifests;
+use crate::manifests::{self, CONTROLLER};
 use crate::setup::{SETUP, Site, Wanted, credential_name, facts};
-use crate::sources::sources;
+use crate::sources::{APPLIED_BY, sources};
 
 /// One thing to take back.
 #[derive(Clone, Debug, PartialEq)]
@@ -174,6 +174,7 @@ async fn in_cluster(wanted: &Wanted, site: &Site<'_>, inventory: &mut Inventory)
         inventory.stays.push("the controller: other BearerTokens need it".to_owned());
         return Ok(());
     }
+    check_origin(cluster, at(DEPLOYMENT, CONTROLLER)).await?;
     let mut objects = Vec::new();
     for manifest in manifests::controller(&wanted.installation())? {
         let Some(at) = At::of(&manifest) else { continue };
@@ -186,6 +187,20 @@ async fn in_cluster(wanted: &Wanted, site: &Site<'_>, inventory: &mut Inventory)
         inventory.removals.push(Removal::Objects(objects));
     }
     in_namespace(wanted, cluster, inventory).await
+}
+
+/// What Flux applies from Git it would put back, under an identity that is gone.
+async fn check_origin(cluster: &Cluster, controller: At<'_>) -> Result<(), Trouble> {
+    let found = cluster.metadata(controller).await?;
+    let labels = found.as_ref().and_then(|found| found.metadata.labels.as_ref());
+    if labels.is_none_or(|labels| !labels.contains_key(APPLIED_BY)) {
+        return Ok(());
+    }
+    Err(Trouble::new(
+        Exit::Taken,
+        "Flux applies the controller from the repository, and would put it back",
+        "take flux-bearer out of the kustomization.yaml beside Flux's gotk-sync.yaml and push; once it is gone, run this again",
+    ))
 }
 
 /// The Secret goes only if the controller made it and nothing reads it; its token works until it expires either way.
