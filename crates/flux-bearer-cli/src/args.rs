@@ -209,6 +209,10 @@ pub struct Setup {
     /// Where the identity is.
     #[command(flatten)]
     pub place: Place,
+
+    /// More arguments for `flux bootstrap git`, with --flux bootstrap
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub more: Vec<String>,
 }
 
 /// Which Flux a set-up is for.

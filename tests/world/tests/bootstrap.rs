@@ -295,6 +295,9 @@ async fn flags_that_contradict_are_refused_before_anything_is_asked() {
         (format!("{BOOTSTRAP}/../.."), "is no folder inside the repository"),
         (format!("{BOOTSTRAP} --branch=-f"), "can't be the name of a branch"),
         (format!("{SETUP} --path clusters/eu"), "add --flux bootstrap"),
+        (format!("{SETUP} -- --force"), "add --flux bootstrap"),
+        (format!("{SETUP} --flux bootstrap -- --timeout=1h"), "--timeout after --"),
+        (format!("{SETUP} --flux bootstrap --export").replace(" --yes", ""), "leave one of them out"),
         ("flux-bearer bootstrap --repository https://github.com/o/r".to_owned(), "--repository"),
     ] {
         let ended = shell(&stage, &forge).run(&line).await;
@@ -308,7 +311,7 @@ async fn flags_that_contradict_are_refused_before_anything_is_asked() {
 async fn setup_bootstraps_as_its_last_step_and_again_changes_nothing() {
     let stage = company(true);
     let (life, forge) = (live(&stage), Forge::default());
-    let setup = format!("{SETUP} --flux bootstrap --path clusters/eu");
+    let setup = format!("{SETUP} --flux bootstrap --path clusters/eu -- --components-extra=source-watcher");
     let ended = shell(&stage, &forge).run(&setup).await;
     said(&ended, Exit::Done, &["✔ bootstrap Flux from ./clusters/eu of branch main: done"]);
     assert!(
@@ -316,6 +319,7 @@ async fn setup_bootstraps_as_its_last_step_and_again_changes_nothing() {
         "{ended:?}"
     );
     check_traces(&stage, &forge);
+    assert!(forge.calls().iter().any(|call| call.ends_with("--with-bearer-token --components-extra=source-watcher")));
     tokio::time::sleep(Duration::from_secs(60)).await;
     let before = (stage.world.state(), writes(&stage), forge.commits());
     said(&shell(&stage, &forge).run(&setup).await, Exit::Done, &["nothing to change"]);

@@ -33,7 +33,7 @@ const OURS: [&str; 15] = [
 ];
 
 /// Refuses arguments for `flux` that this program gives itself.
-pub(super) fn check_more(more: &[String]) -> Result<(), Trouble> {
+pub(crate) fn check_more(more: &[String]) -> Result<(), Trouble> {
     let flag = |word: &String| word.split('=').next().unwrap_or_default().to_owned();
     match more.iter().map(flag).find(|flag| OURS.contains(&flag.as_str())) {
         Some(flag) => {

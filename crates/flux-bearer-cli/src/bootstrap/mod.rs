@@ -18,6 +18,7 @@ use flux_bearer_azure::operator::Session;
 use flux_bearer_azure::probe::Proof;
 use serde_json::Value;
 
+pub(crate) use self::flux::check_more;
 pub use self::tree::Tree;
 use crate::args::{Bootstrap, Global, Whose};
 use crate::cluster::{At, Cluster};
@@ -66,7 +67,7 @@ pub(crate) async fn run(flags: &Bootstrap, global: &Global, edge: &Edge) -> Resu
     let repository = Repository::parse(&flags.repository)
         .map_err(|failure| Trouble::usage(format!("--repository: {}", failure.cause), failure.fix.into_owned()))?;
     let tree = Tree::of(&flags.tree)?;
-    flux::check_more(&flags.more)?;
+    check_more(&flags.more)?;
     let cluster = edge.clusters.connect(&global.which()).await?;
     check_programs(!flags.without_controller, edge).await?;
     let token = Token::of(&named(&cluster, &global.namespace, &flags.name).await?);

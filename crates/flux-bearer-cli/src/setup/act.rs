@@ -234,7 +234,7 @@ async fn bootstrap(wanted: &Wanted, site: &Site<'_>, facts: &mut Facts) -> Resul
         bearer_token: &wanted.name,
         secret: &wanted.secret,
         controller: true,
-        more: &[],
+        more: &wanted.more,
         global: site.global,
     };
     bootstrap::perform_as_operator(&job, &site.session, &site.cluster, site.edge).await?;

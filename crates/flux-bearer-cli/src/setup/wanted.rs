@@ -4,7 +4,7 @@ use flux_bearer::repository::Repository;
 use flux_bearer::resource::Format;
 
 use crate::args::{Access, FluxMode, Global, Place, Setup};
-use crate::bootstrap::Tree;
+use crate::bootstrap::{Tree, check_more};
 use crate::exit::Trouble;
 use crate::manifests::Installation;
 
@@ -40,6 +40,8 @@ pub struct Wanted {
     pub secret: String,
     /// Where Flux is bootstrapped from; nothing where it is left to others.
     pub tree: Option<Tree>,
+    /// More arguments for `flux`.
+    pub more: Vec<String>,
     /// Whether a Secret that somebody else made may be taken over.
     pub adopt: bool,
     /// Image of the controller; nothing means the release's own.
@@ -61,6 +63,7 @@ impl Wanted {
             location: flags.location.clone(),
             issuer: flags.issuer.clone(),
             tree: tree(flags)?,
+            more: flags.more.clone(),
             adopt: flags.adopt,
             image: flags.image.clone(),
             ..Self::named(&flags.repository, &flags.name, secret, &flags.place, global)?
@@ -98,6 +101,7 @@ impl Wanted {
             identity: place.identity.clone(),
             issuer: None,
             tree: None,
+            more: Vec::new(),
             namespace: global.namespace.clone(),
             name: name.to_owned(),
             secret: secret.to_owned(),
@@ -124,11 +128,14 @@ fn tree(flags: &Setup) -> Result<Option<Tree>, Trouble> {
         FluxMode::Bootstrap if flags.export => {
             refused("--flux bootstrap commits what --export prints", "leave one of them out")
         }
-        FluxMode::Bootstrap => Tree::of(&flags.tree).map(Some),
-        FluxMode::Existing if flags.tree.branch.is_some() || flags.tree.path.is_some() => refused(
-            "--branch and --path are for a Flux that is bootstrapped",
-            "add --flux bootstrap, or leave them out",
-        ),
+        FluxMode::Bootstrap => {
+            check_more(&flags.more)?;
+            Tree::of(&flags.tree).map(Some)
+        }
+        FluxMode::Existing if flags.tree.branch.is_some() || flags.tree.path.is_some() || !flags.more.is_empty() => {
+            let cause = "--branch, --path and what follows -- are for a Flux that is bootstrapped";
+            refused(cause, "add --flux bootstrap, or leave them out")
+        }
         FluxMode::Existing => Ok(None),
     }
 }
