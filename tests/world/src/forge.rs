@@ -77,6 +77,7 @@ impl Forge {
         match words.as_slice() {
             ["ls-remote" | "fetch" | "push", ..] if !authorized => ended(128, "", "fatal: Authentication failed"),
             ["ls-remote", _, reference] if inner.commits > 0 => ended(0, &format!("{:040}\t{reference}\n", 7), ""),
+            ["rev-parse", _] => ended(0, &format!("{:040}\n", 7), ""),
             [] | ["init"] | ["ls-remote" | "fetch", ..] => ended(0, "", ""),
             ["show", object] => match object.split_once(':').and_then(|(_, path)| inner.files.get(path)) {
                 Some(content) => ended(0, content, ""),

@@ -75,12 +75,13 @@ fn enlisted(text: &str, path: &str) -> Result<String, Trouble> {
     if before.iter().any(|one| one.trim_start_matches("./").trim_end_matches('/') == FOLDER) {
         return Ok(text.to_owned());
     }
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let list = lines.iter().position(|line| line.trim_end() == "resources:").ok_or_else(|| unreadable(path))?;
-    let next = lines.get(list + 1).map(String::as_str).unwrap_or_default();
-    let indent = next.len() - next.trim_start_matches(' ').len();
-    lines.insert(list + 1, format!("{:indent$}- {FOLDER}", ""));
-    let after = lines.join("\n") + "\n";
+    let (above, below) = lines.split_at(list + 1);
+    let indent: String =
+        below.first().into_iter().flat_map(|line| line.chars().take_while(|one| *one == ' ')).collect();
+    let end = if above.last().is_some_and(|line| line.ends_with("\r\n")) { "\r\n" } else { "\n" };
+    let after = format!("{}{indent}- {FOLDER}{end}{}", above.concat(), below.concat());
     let wanted: Vec<String> = std::iter::once(FOLDER.to_owned()).chain(before).collect();
     if resources(&after).is_some_and(|resources| resources == wanted) { Ok(after) } else { Err(unreadable(path)) }
 }
@@ -110,6 +111,8 @@ mod tests {
         assert_eq!(enlisted(&after, "").unwrap(), after, "and once");
         let indented = enlisted("kind: Kustomization\nresources:\n  - a.yaml\n", "").unwrap();
         assert_eq!(indented, "kind: Kustomization\nresources:\n  - flux-bearer\n  - a.yaml\n");
+        let windows = enlisted("resources:\r\n- a.yaml\r\n", "").unwrap();
+        assert_eq!(windows, "resources:\r\n- flux-bearer\r\n- a.yaml\r\n");
     }
 
     #[test]

@@ -49,12 +49,14 @@ impl<'a> Branch<'a> {
         let mut branch = Self { job, edge, authorization, folder, head: None };
         branch.must(&["init", "--quiet", "--bare", "--template="]).await?;
         let url = job.repository.to_string();
-        let listed = branch.must(&["ls-remote", &url, &branch.reference()]).await?;
-        let head = listed.stdout.expose_secret().split_whitespace().next().map(str::to_owned);
-        if let Some(head) = &head {
-            branch.must(&["fetch", "--quiet", "--no-tags", "--depth=1", &url, head]).await?;
+        let reference = branch.reference();
+        let listed = branch.must(&["ls-remote", &url, &reference]).await?;
+        // A pattern matches ends of names as well.
+        if listed.stdout.expose_secret().lines().any(|line| line.ends_with(&format!("\t{reference}"))) {
+            branch.must(&["fetch", "--quiet", "--no-tags", "--depth=1", &url, &reference]).await?;
+            let head = branch.must(&["rev-parse", "FETCH_HEAD"]).await?;
+            branch.head = Some(head.stdout.expose_secret().trim().to_owned());
         }
-        branch.head = head;
         Ok(branch)
     }
 
