@@ -8,6 +8,8 @@ target=${CARGO_TARGET_DIR:-$here/../../target}
 lines=$("$here/tools/build")
 eval "$lines"
 export ETCD KUBE_APISERVER KUBECTL KUBE_CONTROLLER_MANAGER SOURCE_CONTROLLER KUSTOMIZE_CONTROLLER FLUX_CRDS
+# Where flux-bearer looks for it.
+export PATH=${FLUX%/*}:$PATH
 
 if [ -z "${FLUX_BEARER_BINARIES:-}" ]; then
   # Static, because the controller's image has no libraries; and for a target, or build scripts would be static as well.

@@ -23,6 +23,9 @@ pub(crate) const OPERATOR: [(&str, &str); 3] = [
     ("AZURE_CLIENT_SECRET", "0perator~secret"),
 ];
 
+/// Object id of that operator.
+pub(crate) const OPERATOR_OBJECT: &str = "00000000-dddd-4000-8000-000000000002";
+
 /// Object id of a person.
 const PERSON: &str = "00000000-eeee-4000-8000-000000000001";
 
@@ -108,6 +111,16 @@ impl Azure {
                 admit(organization, PERSON);
                 organization.personal_access_tokens.push(pat.clone());
             }
+        })
+        .await
+    }
+
+    /// Lets the person with the personal access token push.
+    pub(crate) async fn grant_push(&self) -> anyhow::Result<()> {
+        self.edit(|state| {
+            let projects = state.organizations.iter_mut().flat_map(|organization| &mut organization.projects);
+            let repositories = projects.flat_map(|project| &mut project.repositories);
+            repositories.for_each(|repository| repository.contributors.push(PERSON.to_owned()));
         })
         .await
     }

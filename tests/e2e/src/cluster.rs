@@ -26,10 +26,10 @@ const ETCD: &str = "http://127.0.0.1:12379";
 const SERVER: &str = "https://127.0.0.1:6443";
 const AUDIT_POLICY: &str = include_str!("../manifests/audit.yaml");
 
-/// The controllers that run: those that what is shipped relies on.
+/// The controllers that run: those that what is shipped relies on, and Flux's own manifests.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,disruption-controller,garbage-collector-controller,\
     namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
-    clusterrole-aggregation-controller";
+    clusterrole-aggregation-controller,resourcequota-controller";
 
 /// What the last of them to be of use makes in every namespace: without it no Pod can trust the API server.
 const ROOT_CA: &str = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt";

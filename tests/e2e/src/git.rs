@@ -34,11 +34,22 @@ impl Repository {
 
     /// Commits a `ConfigMap` named `fleet` whose key `commit` has this value, and pushes it to main.
     pub(crate) async fn commit(&self, value: &str) -> anyhow::Result<()> {
+        self.commit_in("", value).await
+    }
+
+    /// The same in a folder that is there.
+    pub(crate) async fn commit_in(&self, folder: &str, value: &str) -> anyhow::Result<()> {
         let manifest = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: fleet\n  namespace: flux-system\ndata:\n  commit: \"{value}\"\n"
         );
-        self.write("fleet.yaml", &manifest)?;
+        self.write(&format!("{folder}fleet.yaml"), &manifest)?;
         self.push(value).await
+    }
+
+    /// Takes what others have pushed to main; returns the id of its newest commit.
+    pub(crate) async fn pull(&self) -> anyhow::Result<String> {
+        self.git(&["pull", "--quiet", "origin", "main"]).await?;
+        Ok(std::fs::read_to_string(self.clone.join(".git/refs/heads/main"))?.trim().to_owned())
     }
 
     /// Writes a file of the next commit.

@@ -22,7 +22,7 @@ mod up;
 mod wait;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -30,7 +30,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::azure::Azure;
-use crate::kubelet::Image;
+use crate::kubelet::{Image, Images};
 use crate::pki::Pki;
 use crate::tools::Tools;
 use crate::world::Run;
@@ -93,8 +93,8 @@ fn ended_by(signal: &str, number: u8) -> ExitCode {
 async fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { tools, admin, trust, folder, command } = arguments;
     let pki = Pki::create(&folder.join("pki"))?;
-    let image = Image::at(folder.join("image"), trust.clone())?;
-    let run = Run { tools, folder, azure: Azure::at(&admin), pki, image };
+    let images = images(&tools, &folder, &trust)?;
+    let run = Run { tools, folder, azure: Azure::at(&admin), pki, images };
     match command {
         Command::Run { name } => {
             let passed = suite::run(&run, &name).await?;
@@ -103,4 +103,14 @@ async fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Measure => measure::measure(&run).await.map(|()| ExitCode::SUCCESS),
         Command::Up(arguments) => up::up(&run, &arguments, &trust).await,
     }
+}
+
+/// Our image, and those of Flux that `flux bootstrap` asks for.
+fn images(tools: &Tools, folder: &Path, trust: &Path) -> anyhow::Result<Images> {
+    let flux = |program: &Path, flags: &[&str]| Image::flux(program, &folder.join("images"), trust.to_owned(), flags);
+    Ok(Images::of(vec![
+        Image::ours(folder.join("image"), trust.to_owned())?,
+        flux(&tools.source_controller, &["--storage-adv-addr=127.0.0.1:9090"])?,
+        flux(&tools.kustomize_controller, &[])?,
+    ]))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::azure::{self, Azure};
@@ -13,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::controller::{self, BEARER_TOKEN, Deployment};
 use crate::flux::{self, Flux, GIT_REPOSITORY, KUSTOMIZATION, Retries};
 use crate::git::Repository;
-use crate::kubelet::{Image, Kubelet, Running};
+use crate::kubelet::{Images, Kubelet, Running};
 use crate::pki::Pki;
 use crate::story::Story;
 use crate::tools::Tools;
@@ -38,8 +39,8 @@ pub(crate) struct Run {
     pub(crate) azure: Azure,
     /// Certificates and keys: the simulator knows their place.
     pub(crate) pki: Pki,
-    /// The controller's image.
-    pub(crate) image: Image,
+    /// The images of the controller and of Flux.
+    pub(crate) images: Images,
 }
 
 /// What `flux-bearer` has said.
@@ -87,16 +88,27 @@ impl<'a> World<'a> {
         let cluster = Cluster::start(&run.tools, &run.pki, &folder).await?;
         cluster.apply(CLUSTER).await?;
         let deployment = Deployment::default();
-        let kubelet = Kubelet::start(cluster.client(), run.image.clone(), &folder);
+        let kubelet = Kubelet::start(cluster.client(), run.images.clone(), &folder);
         story.tell("Kubernetes runs");
         Ok(Self { run, folder, story, repository, kubelet, cluster, deployment })
     }
 
     /// Runs `flux-bearer` with these words as the operator that Azure knows, on this cluster.
     pub(crate) async fn flux_bearer(&self, words: &[&str]) -> anyhow::Result<Said> {
+        self.flux_bearer_with(words, "").await
+    }
+
+    /// The same with `input` piped in.
+    pub(crate) async fn flux_bearer_with(&self, words: &[&str], input: &str) -> anyhow::Result<Said> {
         let mut command = Command::new(&self.run.tools.flux_bearer);
-        command.args(words).env("KUBECONFIG", self.cluster.kubeconfig()).envs(azure::OPERATOR).kill_on_drop(true);
-        let ended = command.stdin(Stdio::null()).output().await.context("can't run flux-bearer")?;
+        command.args(words).env("KUBECONFIG", self.cluster.kubeconfig()).envs(azure::OPERATOR);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().context("can't run flux-bearer")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A program that asks for nothing may have ended.
+            drop(stdin.write_all(input.as_bytes()).await);
+        }
+        let ended = child.wait_with_output().await?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Said { status: ended.status.code(), stdout: text(&ended.stdout), stderr: text(&ended.stderr) })
     }

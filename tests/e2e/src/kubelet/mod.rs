@@ -1,8 +1,9 @@
-//! A stand-in for scheduler, kubelet and container runtime: it runs the Pods of our Deployment as the API server stores
-//! them, out of the image's root filesystem.
+//! A stand-in for scheduler, kubelet and container runtime: it runs the Pods of our Deployment, and of Flux's, as the API
+//! server stores them, out of their images' root filesystems.
 //!
 //! What it does otherwise than they do: all Pods share one network, so two flags are appended to each one's arguments that
-//! give it ports of its own; and a Pod that is not ready is probed every half second.
+//! give it ports of its own; there are no Services, so source-controller is told to name itself by its address; and a Pod
+//! that is not ready is probed every half second.
 
 mod container;
 mod image;
@@ -26,12 +27,12 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
-pub(crate) use self::image::Image;
+pub(crate) use self::image::{Image, Images};
 pub(crate) use self::running::{Running, Signal};
 use crate::cluster::NAMESPACE;
 
 /// Label of the Pods that are run.
-const PODS: &str = "app=flux-bearer-controller";
+const PODS: &str = "app in (flux-bearer-controller,source-controller,kustomize-controller)";
 
 /// Name of the node that they run on. There is no such object, and nobody misses it.
 const NODE: &str = "e2e";
@@ -52,14 +53,14 @@ pub(crate) struct Kubelet {
 struct Machine {
     client: Client,
     folder: PathBuf,
-    image: Image,
+    images: Images,
     pods: Mutex<Vec<Running>>,
 }
 
 impl Kubelet {
     /// Runs Pods from now on, with its files and their logs in `folder`.
-    pub(crate) fn start(client: Client, image: Image, folder: &Path) -> Self {
-        let machine = Arc::new(Machine { client, folder: folder.to_owned(), image, pods: Mutex::default() });
+    pub(crate) fn start(client: Client, images: Images, folder: &Path) -> Self {
+        let machine = Arc::new(Machine { client, folder: folder.to_owned(), images, pods: Mutex::default() });
         let task = tokio::spawn(follow(Arc::clone(&machine)));
         Self { machine, task }
     }

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, ObjectFieldSelector, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, ObjectFieldSelector, Pod, ResourceFieldSelector};
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 
 use super::NODE;
-use super::image::{ENTRYPOINT, Mount, USER};
+use super::image::{Image, Mount};
 use super::running::Running;
 use super::volumes::Volumes;
 use crate::cluster::NAMESPACE;
@@ -34,14 +34,21 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Reads the Pod.
-    pub(super) async fn read(client: &Client, pod: &Pod, running: &Running, volumes: &Volumes) -> anyhow::Result<Self> {
+    pub(super) async fn read(
+        client: &Client,
+        pod: &Pod,
+        image: &Image,
+        running: &Running,
+        volumes: &Volumes,
+    ) -> anyhow::Result<Self> {
         let container = container(pod)?;
         let security = container.security_context.clone().unwrap_or_default();
+        let environment = environment(client, pod, container).await?;
         Ok(Self {
-            command: command(container, running)?,
-            environment: environment(client, pod, container).await?,
+            command: command(container, image, running, &environment)?,
+            environment,
             mounts: mounts(container, volumes)?,
-            user: user(pod, container)?,
+            user: user(pod, container, image)?,
             read_only: security.read_only_root_filesystem.unwrap_or_default(),
         })
     }
@@ -69,14 +76,24 @@ pub(super) fn field(pod: &Pod, selector: &ObjectFieldSelector) -> anyhow::Result
     }
 }
 
-fn command(container: &Container, running: &Running) -> anyhow::Result<Vec<String>> {
-    let mut command = container.command.clone().unwrap_or_else(|| vec![ENTRYPOINT.to_owned()]);
+fn command(
+    container: &Container,
+    image: &Image,
+    running: &Running,
+    environment: &[(String, String)],
+) -> anyhow::Result<Vec<String>> {
+    let mut command = container.command.clone().unwrap_or_else(|| vec![image.entrypoint().to_owned()]);
     let own = [format!("--metrics-addr={}", running.metrics()), format!("--health-addr={}", running.health())];
-    command.extend(container.args.iter().flatten().cloned().chain(own));
-    for word in &command {
-        ensure!(!word.contains("$("), "{word}: a reference is beyond this stand-in");
-    }
-    Ok(command)
+    command.extend(container.args.iter().flatten().chain(&own).chain(image.flags()).cloned());
+    command.iter().map(|word| expanded(word, environment)).collect()
+}
+
+/// A word with its references `$(NAME)` replaced by what the environment has.
+fn expanded(word: &str, environment: &[(String, String)]) -> anyhow::Result<String> {
+    let replace = |text: String, (name, value): &(String, String)| text.replace(&format!("$({name})"), value);
+    let expanded = environment.iter().fold(word.to_owned(), replace);
+    ensure!(!expanded.contains("$("), "{word}: this reference is beyond this stand-in");
+    Ok(expanded)
 }
 
 async fn environment(client: &Client, pod: &Pod, container: &Container) -> anyhow::Result<Vec<(String, String)>> {
@@ -96,20 +113,35 @@ async fn environment(client: &Client, pod: &Pod, container: &Container) -> anyho
         }
     }
     for variable in container.env.iter().flatten() {
-        all.insert(variable.name.clone(), value(pod, variable)?);
+        all.insert(variable.name.clone(), value(pod, container, variable)?);
     }
     Ok(all.into_iter().collect())
 }
 
-fn value(pod: &Pod, variable: &EnvVar) -> anyhow::Result<String> {
+fn value(pod: &Pod, container: &Container, variable: &EnvVar) -> anyhow::Result<String> {
     let Some(from) = &variable.value_from else {
         let value = variable.value.clone().unwrap_or_default();
         ensure!(!value.contains("$("), "{}: a reference is beyond this stand-in", variable.name);
         return Ok(value);
     };
+    if let Some(selector) = &from.resource_field_ref {
+        return limit(container, selector);
+    }
     let selector = from.field_ref.as_ref();
     let selector = selector.with_context(|| format!("{}: this valueFrom is beyond this stand-in", variable.name))?;
     field(pod, selector)
+}
+
+/// What a `resourceFieldRef` refers to: a limit of memory in bytes.
+fn limit(container: &Container, selector: &ResourceFieldSelector) -> anyhow::Result<String> {
+    ensure!(selector.resource == "limits.memory", "{} is beyond this stand-in", selector.resource);
+    let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    let limit = limits.and_then(|limits| limits.get("memory")).context("the container has no limit of memory")?;
+    let (number, factor) = [("Mi", 1_u64 << 20), ("Gi", 1 << 30)]
+        .iter()
+        .find_map(|(unit, factor)| Some((limit.0.strip_suffix(unit)?, factor)))
+        .with_context(|| format!("the limit {} is beyond this stand-in", limit.0))?;
+    Ok((number.parse::<u64>()? * factor).to_string())
 }
 
 fn mounts(container: &Container, volumes: &Volumes) -> anyhow::Result<Vec<Mount>> {
@@ -117,17 +149,18 @@ fn mounts(container: &Container, volumes: &Volumes) -> anyhow::Result<Vec<Mount>
         ensure!(mount.sub_path.is_none(), "{}: subPath is beyond this stand-in", mount.name);
         let (source, target) = (volumes.folder(&mount.name), mount.mount_path.clone());
         // A projected volume is read-only whatever the mount says.
-        Ok(Mount { source, target, read_only: true })
+        let read_only = !volumes.is_writable(&mount.name) || mount.read_only.unwrap_or_default();
+        Ok(Mount { source, target, read_only })
     });
     mounts.collect()
 }
 
 /// The user that the Pod or the image names. An ordinary user, in a namespace of one user, can be nobody else.
-fn user(pod: &Pod, container: &Container) -> anyhow::Result<Option<String>> {
+fn user(pod: &Pod, container: &Container, image: &Image) -> anyhow::Result<Option<String>> {
     let own = container.security_context.clone().unwrap_or_default();
     let pods = pod.spec.as_ref().and_then(|spec| spec.security_context.clone()).unwrap_or_default();
-    let user = own.run_as_user.or(pods.run_as_user).unwrap_or(USER);
-    let group = own.run_as_group.or(pods.run_as_group).unwrap_or(USER);
+    let user = own.run_as_user.or(pods.run_as_user).unwrap_or(image.user());
+    let group = own.run_as_group.or(pods.run_as_group).unwrap_or(image.user());
     let non_root = own.run_as_non_root.or(pods.run_as_non_root).unwrap_or_default();
     ensure!(!non_root || user != 0, "container has runAsNonRoot and image will run as root");
     Ok(has_other_users()?.then(|| format!("{user}:{group}")))

@@ -84,8 +84,9 @@ impl Life {
         }
         let folder = self.machine.folder.join("pods").join(self.running.name());
         let mut volumes = Volumes::make(&self.machine.client, &pod, folder.join("volumes")).await?;
-        let plan = Plan::read(&self.machine.client, &pod, &self.running, &volumes).await?;
-        let mut process = Container::start(&plan, &self.machine.image, &self.running, &folder).await?;
+        let image = self.machine.images.named(container(&pod)?.image.as_deref().unwrap_or_default())?;
+        let plan = Plan::read(&self.machine.client, &pod, image, &self.running, &volumes).await?;
+        let mut process = Container::start(&plan, image, &self.running, &folder).await?;
         let end = self.watch(&pod, &mut process, &mut volumes).await?;
         if matches!(end, End::Deleted) {
             let grace = self.current().metadata.deletion_grace_period_seconds;

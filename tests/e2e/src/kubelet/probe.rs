@@ -69,6 +69,8 @@ fn address(port: &IntOrString, container: &Container, running: &Running) -> anyh
     match found.and_then(|port| port.name.as_deref()) {
         Some("healthz") => Ok(running.health()),
         Some("http-prom") => Ok(running.metrics()),
-        _ => bail!("the container has no port {port:?} named healthz or http-prom"),
+        // No flag moves it, and there is one Pod that has it.
+        Some("http") => Ok(format!("127.0.0.1:{}", found.map_or(0, |port| port.container_port))),
+        _ => bail!("the container has no port {port:?} named healthz, http-prom or http"),
     }
 }

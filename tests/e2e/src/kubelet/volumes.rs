@@ -1,5 +1,8 @@
-//! A Pod's volumes: projected ones, whose tokens are renewed before they expire.
+//! A Pod's volumes: empty ones, and projected ones, whose tokens are renewed before they expire.
 
+use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The volumes of one Pod, each a folder.
 pub(super) struct Volumes {
     folder: PathBuf,
+    writable: BTreeSet<String>,
     tokens: Vec<Token>,
 }
 
@@ -38,8 +42,12 @@ struct Token {
 impl Volumes {
     /// Makes all volumes of the Pod, below `folder`.
     pub(super) async fn make(client: &Client, pod: &Pod, folder: PathBuf) -> anyhow::Result<Self> {
-        let mut volumes = Self { folder, tokens: Vec::new() };
+        let mut volumes = Self { folder, writable: BTreeSet::new(), tokens: Vec::new() };
         for volume in pod.spec.clone().and_then(|spec| spec.volumes).unwrap_or_default() {
+            if volume.empty_dir.is_some() {
+                volumes.empty(&volume.name)?;
+                continue;
+            }
             let sources = volume.projected.and_then(|projected| projected.sources);
             let sources =
                 sources.with_context(|| format!("volume {}: its kind is beyond this stand-in", volume.name))?;
@@ -55,6 +63,20 @@ impl Volumes {
     /// The folder of the volume with this name.
     pub(super) fn folder(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// Whether containers may write into the volume with this name.
+    pub(super) fn is_writable(&self, name: &str) -> bool {
+        self.writable.contains(name)
+    }
+
+    /// Makes an `emptyDir`, for whichever user the container has.
+    fn empty(&mut self, name: &str) -> anyhow::Result<()> {
+        let folder = self.folder(name);
+        std::fs::create_dir_all(&folder)?;
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o777))?;
+        self.writable.insert(name.to_owned());
+        Ok(())
     }
 
     /// Renews the tokens that are due.
