@@ -63,6 +63,11 @@ impl Forge {
         self.inner().refusal = Some(words);
     }
 
+    /// Takes pushes again.
+    pub fn allow(&self) {
+        self.inner().refusal = None;
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -328,6 +328,23 @@ async fn setup_bootstraps_as_its_last_step_and_again_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn setup_goes_on_where_a_branch_has_stopped_it() {
+    let stage = company(true);
+    let (life, forge) = (live(&stage), Forge::default());
+    let setup = format!("{SETUP} --flux bootstrap --path clusters/eu");
+    forge.refuse("! [remote rejected] main -> main (TF402455: canary)");
+    said(&shell(&stage, &forge).run(&setup).await, Exit::Policy, &["a policy of branch main"]);
+    let azure = stage.world.state();
+    forge.allow();
+    let ended = shell(&stage, &forge).run(&setup).await;
+    life.end().await;
+    said(&ended, Exit::Done, &["✔ bootstrap Flux from ./clusters/eu of branch main: done"]);
+    assert_eq!(ended.stdout.matches("  + ").count(), 1, "nothing else is left to do: {}", ended.stdout);
+    assert_eq!(stage.world.state(), azure);
+    check_traces(&stage, &forge);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_flux_would_put_back_is_not_uninstalled() {
     let stage = company(true);
     let (life, forge) = (live(&stage), Forge::default());
