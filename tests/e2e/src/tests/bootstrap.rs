@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::setup;
 use crate::azure::OPERATOR_OBJECT;
 use crate::world::{READY, Run, Said, World};
 
@@ -39,6 +40,9 @@ const SETUP: [&str; 12] = [
 const SOURCE: &str = "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/gitrepositories/flux-system";
 const SYNC: &str = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/flux-system";
 
+/// What must be wrong with this cluster, and nothing else: its issuer is an address of the machine.
+const WRONG: [&str; 1] = ["cluster-issuer"];
+
 /// A PAT, which the simulator takes for what it is told.
 const PAT: &str = "pat-of-a-person-who-may-push";
 
@@ -55,8 +59,13 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     done(&world.flux_bearer(&SETUP).await?, "nothing to change")?;
     ensure!(world.repository.pull().await? == head, "the second run has pushed something");
     world.story.tell("again: nothing to change");
+    setup::check(&world, &WRONG).await?;
     world.repository.commit_in(PATH, "first").await?;
-    world.wait_for_commit("first", Duration::from_secs(90)).await?;
+    world
+        .cluster
+        .merge(SOURCE, &json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "now"}}}))
+        .await?;
+    world.wait_for_commit("first", Duration::from_secs(20)).await?;
     world.story.tell("a commit is in the cluster");
     by_pat(&world).await?;
     world.check_log()
