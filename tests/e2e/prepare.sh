@@ -7,7 +7,7 @@ target=${CARGO_TARGET_DIR:-$here/../../target}
 
 lines=$("$here/tools/build")
 eval "$lines"
-export ETCD KUBE_APISERVER KUBECTL KUBE_CONTROLLER_MANAGER SOURCE_CONTROLLER KUSTOMIZE_CONTROLLER FLUX_CRDS
+export ETCD KUBE_APISERVER KUBECTL KUBE_CONTROLLER_MANAGER SOURCE_CONTROLLER KUSTOMIZE_CONTROLLER FLUX_CRDS PYTHON_CLIENTS
 
 if [ -z "${FLUX_BEARER_BINARIES:-}" ]; then
   # Static, because the controller's image has no libraries; and for a target, or build scripts would be static as well.
@@ -22,6 +22,7 @@ binaries=$(cd "$FLUX_BEARER_BINARIES" && pwd)
 export FLUX_BEARER_CONTROLLER=$binaries/flux-bearer-controller
 export FLUX_BEARER=$binaries/flux-bearer
 export FLUX_BEARER_INSTALL=$here/manifests/install
+export FLUX_BEARER_CLIENTS=$here/clients
 
 inside() { # ARGUMENT...
   local folder

@@ -27,7 +27,7 @@ pub(crate) const OPERATOR: [(&str, &str); 3] = [
 const PERSON: &str = "00000000-eeee-4000-8000-000000000001";
 
 /// Who the API server says that our controller is.
-const ISSUER: &str = "https://127.0.0.1:6443";
+pub(crate) const ISSUER: &str = "https://127.0.0.1:6443";
 const SUBJECT: &str = "system:serviceaccount:flux-system:flux-bearer-controller";
 
 /// The simulated Azure.

@@ -34,4 +34,10 @@ pub(crate) struct Tools {
     /// flux-bearer, the command line
     #[arg(long, env = "FLUX_BEARER")]
     pub(crate) flux_bearer: PathBuf,
+    /// Folder of the programs over official clients
+    #[arg(long, env = "FLUX_BEARER_CLIENTS")]
+    pub(crate) clients: PathBuf,
+    /// Folder of Python's packages
+    #[arg(long, env = "PYTHON_CLIENTS")]
+    pub(crate) python_clients: PathBuf,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::azure::{self, Azure};
@@ -94,11 +95,34 @@ impl<'a> World<'a> {
 
     /// Runs `flux-bearer` with these words as the operator that Azure knows, on this cluster.
     pub(crate) async fn flux_bearer(&self, words: &[&str]) -> anyhow::Result<Said> {
-        let mut command = Command::new(&self.run.tools.flux_bearer);
-        command.args(words).env("KUBECONFIG", self.cluster.kubeconfig()).envs(azure::OPERATOR).kill_on_drop(true);
-        let ended = command.stdin(Stdio::null()).output().await.context("can't run flux-bearer")?;
+        let ended = self.command(words).output().await.context("can't run flux-bearer")?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Said { status: ended.status.code(), stdout: text(&ended.stdout), stderr: text(&ended.stderr) })
+    }
+
+    /// The same, with Ctrl-C once a line of its progress contains `at`; returns its exit status.
+    pub(crate) async fn interrupt(&self, words: &[&str], at: &str) -> anyhow::Result<Option<i32>> {
+        let mut child = self.command(words).stderr(Stdio::piped()).spawn().context("can't run flux-bearer")?;
+        let mut lines = BufReader::new(child.stderr.take().context("no standard error")?).lines();
+        loop {
+            let line = lines.next_line().await?.with_context(|| format!("it ended without {at:?}"))?;
+            if line.contains(at) {
+                break;
+            }
+        }
+        let process = child.id().context("it has ended")?.to_string();
+        let sent = Command::new("kill").args(["-s", "INT", &process]).status().await.context("can't run kill")?;
+        ensure!(sent.success(), "can't send SIGINT");
+        // Read on: nobody may write into a pipe that is closed.
+        while lines.next_line().await?.is_some() {}
+        Ok(child.wait().await?.code())
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.run.tools.flux_bearer);
+        command.args(words).env("KUBECONFIG", self.cluster.kubeconfig()).envs(azure::OPERATOR);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
     }
 
     /// The simulated Azure.

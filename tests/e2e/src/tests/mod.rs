@@ -9,6 +9,7 @@ mod kube_cases;
 mod leader;
 mod lockout;
 mod namespace;
+mod official;
 mod outage;
 mod poisoned;
 mod release;
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: outage::NAME, run: |run| outage::run(run).boxed_local() },
     Test { name: restart::NAME, run: |run| restart::run(run).boxed_local() },
     Test { name: setup::NAME, run: |run| setup::run(run).boxed_local() },
+    Test { name: official::NAME, run: |run| official::run(run).boxed_local() },
     Test { name: kube_cases::NAME, run: |run| kube_cases::run(run).boxed_local() },
     Test { name: rights::NAME, run: |run| rights::run(run).boxed_local() },
     Test { name: crd::NAME, run: |run| crd::run(run).boxed_local() },
