@@ -7,7 +7,8 @@ target=${CARGO_TARGET_DIR:-$here/../../target}
 
 lines=$("$here/tools/build")
 eval "$lines"
-export ETCD KUBE_APISERVER KUBECTL KUBE_CONTROLLER_MANAGER SOURCE_CONTROLLER KUSTOMIZE_CONTROLLER FLUX_CRDS PYTHON_CLIENTS
+export ETCD KUBE_APISERVER KUBECTL KUBE_CONTROLLER_MANAGER SOURCE_CONTROLLER KUSTOMIZE_CONTROLLER FLUX_CRDS
+export PYTHON_CLIENTS JAVASCRIPT_CLIENTS GO_CLIENTS RUST_CLIENTS
 
 if [ -z "${FLUX_BEARER_BINARIES:-}" ]; then
   # Static, because the controller's image has no libraries; and for a target, or build scripts would be static as well.

@@ -139,7 +139,12 @@ impl Azure {
             effect: Some(effect),
             ..Fault::default()
         };
-        self.send(Method::PUT, "/faults", serde_json::to_string(&fault)?).await.map(drop)
+        self.set_fault(&fault).await
+    }
+
+    /// From now on requests meet this fault, too.
+    pub(crate) async fn set_fault(&self, fault: &Fault) -> anyhow::Result<()> {
+        self.send(Method::PUT, "/faults", serde_json::to_string(fault)?).await.map(drop)
     }
 
     /// Entra ID works again.
@@ -164,7 +169,8 @@ impl Azure {
         self.send(Method::DELETE, "/journal", String::new()).await.map(drop)
     }
 
-    async fn edit(&self, change: impl FnOnce(&mut State)) -> anyhow::Result<()> {
+    /// Changes what it knows.
+    pub(crate) async fn edit(&self, change: impl FnOnce(&mut State)) -> anyhow::Result<()> {
         let mut state = self.state().await?;
         change(&mut state);
         self.send(Method::PUT, "/state", serde_json::to_string_pretty(&state)?).await.map(drop)
@@ -176,7 +182,7 @@ impl Azure {
 }
 
 /// Adds somebody to an organisation, with the right to read all that is in it.
-fn admit(organization: &mut Organization, object_id: &str) {
+pub(crate) fn admit(organization: &mut Organization, object_id: &str) {
     organization.members.push(Member { object_id: object_id.to_owned(), ..Member::default() });
     for project in &mut organization.projects {
         project.readers.push(object_id.to_owned());

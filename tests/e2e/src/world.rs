@@ -24,7 +24,7 @@ use crate::wait::wait_for;
 const CLUSTER: &str = include_str!("../manifests/cluster.yaml");
 
 /// What Azure knows before a test.
-const STATE: &str = include_str!("../state.yaml");
+pub(crate) const STATE: &str = include_str!("../state.yaml");
 
 /// Time for one object to become Ready: seconds on an idle machine.
 pub(crate) const READY: Duration = Duration::from_secs(60);

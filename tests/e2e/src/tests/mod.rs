@@ -2,6 +2,7 @@
 
 mod adoption;
 mod api_server;
+mod clients;
 mod crd;
 mod five_lifetimes;
 mod from_nothing;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: restart::NAME, run: |run| restart::run(run).boxed_local() },
     Test { name: setup::NAME, run: |run| setup::run(run).boxed_local() },
     Test { name: official::NAME, run: |run| official::run(run).boxed_local() },
+    Test { name: clients::NAME, run: |run| clients::run(run).boxed_local() },
     Test { name: kube_cases::NAME, run: |run| kube_cases::run(run).boxed_local() },
     Test { name: rights::NAME, run: |run| rights::run(run).boxed_local() },
     Test { name: crd::NAME, run: |run| crd::run(run).boxed_local() },
