@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
+pub use super::cloud::Cloud;
 pub use super::rights::Rbac;
 use crate::cluster::{At, Cluster};
 use crate::exit::{Exit, Trouble};
@@ -106,6 +107,8 @@ pub struct Facts {
     pub accounts: BTreeMap<Key, Known<Option<Value>>>,
     /// Metadata of the Secrets that a BearerToken or a GitRepository names.
     pub secrets: BTreeMap<Key, Known<Option<ObjectMeta>>>,
+    /// What Azure and Azure DevOps say; an error where nobody asked them.
+    pub cloud: Known<Cloud>,
 }
 
 /// Gathers the facts about the controller in `namespace` and all that it serves; `rights` asks what we may create.
@@ -168,6 +171,7 @@ pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timesta
         repositories,
         accounts,
         secrets,
+        cloud: Err("nobody has looked".to_owned()),
     }
 }
 
@@ -217,6 +221,12 @@ pub(super) fn default_account(controller: &Value) -> String {
 pub(super) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str> {
     let arguments = items(deployment, "/spec/template/spec/containers/0/args").filter_map(Value::as_str);
     arguments.filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('=')).last()
+}
+
+/// An environment variable of the first container, where the Deployment itself says its value.
+pub(super) fn variable<'a>(deployment: &'a Value, wanted: &str) -> Option<&'a str> {
+    let mut variables = items(deployment, "/spec/template/spec/containers/0/env");
+    variables.find(|variable| text(variable, "/name") == wanted).map(|variable| text(variable, "/value"))
 }
 
 #[derive(Clone, Copy)]

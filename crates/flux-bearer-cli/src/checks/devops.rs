@@ -1,0 +1,427 @@
+//! `devops-…`: whether the organisation lets every identity open what it is for, and nothing more.
+
+use flux_bearer::identity::is_guid;
+use flux_bearer::repository::Repository;
+use flux_bearer_azure::devops::{
+    Backing, EntitlementStatus, GitRepository, Project, bits, project_tokens, repository_tokens,
+};
+use serde_json::json;
+
+use super::cloud::{Entry, Member, Organization};
+use super::facts::{Facts, known};
+use super::identities::{Use, address, reads, uses};
+use super::{Check, Fix, Verdict, Wrong, check};
+use crate::object::{name, namespace, patch, text, word};
+
+const ORGANIZATION: &str = "devops-organization";
+const TENANT: &str = "devops-tenant";
+const PROJECT: &str = "devops-project";
+const REPOSITORY: &str = "devops-repository";
+const MEMBER: &str = "devops-member";
+
+/// What a GitRepository without a `ref` reads.
+const DEFAULT_BRANCH: &str = "master";
+
+/// Rights on a repository that neither fetching nor pushing needs.
+const TOO_MUCH: [(u32, &str); 8] = [
+    (1, "Administer"),
+    (8, "ForcePush"),
+    (128, "PolicyExempt"),
+    (512, "DeleteRepository"),
+    (1024, "RenameRepository"),
+    (2048, "EditPolicies"),
+    (bits::GIT_MANAGE_PERMISSIONS, "ManagePermissions"),
+    (32768, "PullRequestBypassPolicy"),
+];
+
+pub(super) const CHECKS: &[Check] = &[
+    check!("devops-organization", Fail, "every organisation is there", ["cluster-reachable"], organization),
+    check!("devops-tenant", Fail, "it is connected to the identity's tenant", [ORGANIZATION], tenant),
+    check!("devops-project", Fail, "every project is there", [TENANT], project),
+    check!("devops-repository", Fail, "every repository is there", [PROJECT], repository),
+    check!("devops-repository-disabled", Fail, "no repository is disabled", [REPOSITORY], disabled),
+    check!("devops-repository-empty", Fail, "no repository is empty", [REPOSITORY], empty),
+    check!("devops-branch", Warn, "every GitRepository reads a branch that it names", [REPOSITORY], branch),
+    check!("devops-member", Fail, "every identity is a member", [TENANT], membership),
+    check!("devops-licence", Fail, "every licence opens repositories", [MEMBER], licence),
+    check!("devops-licence-active", Fail, "every licence is in force", ["devops-licence"], active),
+    check!("devops-project-read", Fail, "every identity may see its projects", [MEMBER, PROJECT], project_read),
+    check!("devops-repository-read", Fail, "every identity may read its repositories", [MEMBER, REPOSITORY], read),
+    check!("devops-deny", Fail, "nothing that it needs is denied", [MEMBER, REPOSITORY], denied),
+    check!("devops-groups", Warn, "no group opens it every repository", [MEMBER, REPOSITORY], groups),
+    check!("devops-rights", Warn, "no identity may do more than fetch and push", [MEMBER, REPOSITORY], rights),
+];
+
+/// One repository that one BearerToken is to open.
+struct Ground<'a> {
+    facts: &'a Facts,
+    one: &'a Use<'a>,
+    repository: &'a Repository,
+    organization: &'a Organization,
+}
+
+impl<'a> Ground<'a> {
+    fn project(&self) -> Result<Option<&'a Project>, String> {
+        let found = self.organization.projects.get(&self.repository.project().to_lowercase());
+        Ok(known(found.ok_or("nobody has looked")?)?.as_ref())
+    }
+
+    fn found(&self) -> Result<Option<&'a GitRepository>, String> {
+        let found = self.organization.repositories.get(&address(self.repository));
+        Ok(known(found.ok_or("nobody has looked")?)?.as_ref())
+    }
+
+    fn member(&self) -> Result<Option<&'a Member>, String> {
+        let found = self.organization.members.get(&self.one.account.client);
+        Ok(known(found.ok_or("nobody has looked")?)?.as_ref())
+    }
+
+    /// The member, the repository, and what the one may do with the project and with the repository.
+    fn rights(&self) -> Result<Option<(&'a Member, &'a GitRepository, Rights, Rights)>, String> {
+        let (Some(member), Some(found)) = (self.member()?, self.found()?) else { return Ok(None) };
+        let project = rights_at(member, &project_tokens(&found.project.id))?;
+        let repository = rights_at(member, &repository_tokens(&found.project.id, &found.id))?;
+        Ok(Some((member, found, project, repository)))
+    }
+
+    /// Who doesn't see everything can't say that something is not there.
+    fn must_see_all(&self) -> Result<(), String> {
+        let name = &self.organization.name;
+        let sees = *known(&self.organization.all_seeing)?;
+        if sees { Ok(()) } else { Err(format!("only an administrator of organisation {name} sees all of it")) }
+    }
+
+    /// What the identity is called.
+    fn who(&self) -> String {
+        match self.member() {
+            Ok(Some(found)) if !found.member.name.is_empty() => found.member.name.clone(),
+            _ => self.one.identity.to_string(),
+        }
+    }
+
+    /// The set-up for this repository gives the identity what is missing, and nothing else.
+    fn set_up(&self) -> Fix {
+        let (Use { token, account, .. }, url) = (self.one, self.repository);
+        let identity = self.facts.cloud.iter().find_map(|cloud| cloud.identities.get(account)?.as_ref().ok()?.as_ref());
+        let ours = token.namespace == self.facts.namespace;
+        let Some(found) = identity.filter(|_| ours) else {
+            return Fix::Do(format!(
+                "as administrator of the organisation give it a Basic licence, View project-level information on the \
+                 project and Read on the repository: https://dev.azure.com/{}/_settings/users",
+                self.organization.name
+            ));
+        };
+        let secret = token.secret();
+        let secret = if secret == token.name { String::new() } else { format!(" --secret {}", word(secret)) };
+        Fix::Run(format!(
+            "flux-bearer setup --repository {} -n {} --name {}{secret} --identity {} --resource-group {} --subscription {}",
+            word(&url.canonical()),
+            token.namespace,
+            token.name,
+            word(&found.identity.name),
+            word(&found.identity.group),
+            found.subscription,
+        ))
+    }
+}
+
+/// What is wrong with each repository of each BearerToken, each once.
+fn each(facts: &Facts, judge: impl Fn(&Ground<'_>) -> Result<Option<Wrong>, String>) -> Verdict {
+    let cloud = known(&facts.cloud)?;
+    let mut all: Vec<Wrong> = Vec::new();
+    for one in &uses(facts)? {
+        for repository in &one.repositories {
+            let organization = cloud.organizations.get(&repository.organization().to_lowercase());
+            let organization = organization.ok_or("nobody has looked")?;
+            let wrong = judge(&Ground { facts, one, repository, organization })?;
+            all.extend(wrong.filter(|wrong| !all.contains(wrong)));
+        }
+    }
+    Ok(all)
+}
+
+fn wrong(evidence: String, fix: Fix) -> Wrong {
+    Wrong { evidence, fix }
+}
+
+fn organization(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let name = &ground.organization.name;
+        let missing = *known(&ground.organization.backing)? == Backing::NoSuchOrganization;
+        let fix = "correct the URL of the GitRepository: https://dev.azure.com/ORG/PROJECT/_git/REPOSITORY";
+        Ok(missing
+            .then(|| wrong(format!("{}: there is no organisation {name}", ground.repository), Fix::Do(fix.to_owned()))))
+    })
+}
+
+fn tenant(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let name = &ground.organization.name;
+        // A domain in place of an id can't be compared.
+        let Some(own) = ground.one.account.tenant.as_deref().filter(|tenant| is_guid(tenant)) else { return Ok(None) };
+        let connect = format!("connect it to tenant {own}: https://dev.azure.com/{name}/_settings/organizationAad");
+        Ok(match known(&ground.organization.backing)? {
+            Backing::Entra(tenant) if tenant != own => Some(wrong(
+                format!("organisation {name} is connected to tenant {tenant}, and the identity is of tenant {own}"),
+                Fix::Do(format!("use an identity of tenant {tenant} (flux-bearer setup), or {connect}")),
+            )),
+            Backing::MicrosoftAccounts => {
+                let evidence = format!("organisation {name} is connected to no tenant, so no identity can be a member");
+                Some(wrong(evidence, Fix::Do(connect)))
+            }
+            Backing::Entra(_) | Backing::NoSuchOrganization => None,
+        })
+    })
+}
+
+fn project(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        if ground.project()?.is_some() {
+            return Ok(None);
+        }
+        ground.must_see_all()?;
+        let (organization, project) = (&ground.organization.name, ground.repository.project());
+        let list = format!("az devops project list --organization https://dev.azure.com/{organization}");
+        let evidence = format!("{}: organisation {organization} has no project {project}", ground.repository);
+        Ok(Some(wrong(evidence, Fix::Do(format!("correct the URL of the GitRepository; the projects: {list}")))))
+    })
+}
+
+fn repository(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let (Some(project), None) = (ground.project()?, ground.found()?) else { return Ok(None) };
+        ground.must_see_all()?;
+        let (organization, name) = (&ground.organization.name, ground.repository.repository());
+        let project = &project.name;
+        let list =
+            format!("az repos list --organization https://dev.azure.com/{organization} --project {}", word(project));
+        let evidence = format!("{}: project {project} has no repository {name}", ground.repository);
+        Ok(Some(wrong(evidence, Fix::Do(format!("correct the URL of the GitRepository; the repositories: {list}")))))
+    })
+}
+
+fn disabled(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let off = ground.found()?.is_some_and(|found| found.is_disabled);
+        let fix = format!(
+            "enable it: https://dev.azure.com/{}/{}/_settings/repositories, the repository, Settings",
+            ground.organization.name,
+            ground.repository.project()
+        );
+        Ok(off.then(|| wrong(format!("{}: the repository is disabled", ground.repository), Fix::Do(fix))))
+    })
+}
+
+fn empty(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let empty = ground.found()?.is_some_and(|found| found.default_branch.is_none());
+        let fix = format!("push a first commit: git push {} HEAD:main", word(&ground.repository.canonical()));
+        Ok(empty.then(|| wrong(format!("{}: the repository has no branch", ground.repository), Fix::Do(fix))))
+    })
+}
+
+fn branch(facts: &Facts) -> Verdict {
+    let sources = known(&facts.repositories)?;
+    let mut all = Vec::new();
+    for one in &uses(facts)? {
+        let silent = sources.iter().filter(|object| reads(object, one.token) && object.pointer("/spec/ref").is_none());
+        for object in silent {
+            let Ok(repository) = Repository::parse(text(object, "/spec/url")) else { continue };
+            let cloud = known(&facts.cloud)?;
+            let organization = cloud.organizations.get(&repository.organization().to_lowercase());
+            let organization = organization.ok_or("nobody has looked")?;
+            let found = Ground { facts, one, repository: &repository, organization }.found()?;
+            let Some(branch) = found.and_then(|found| found.default_branch.as_deref()) else { continue };
+            let branch = branch.strip_prefix("refs/heads/").unwrap_or(branch);
+            if branch != DEFAULT_BRANCH {
+                let (name, namespace) = (name(object), namespace(object));
+                let change = patch(&json!({"spec": {"ref": {"branch": branch}}}));
+                all.push(wrong(
+                    format!(
+                        "GitRepository {namespace}/{name} names no branch, so Flux reads {DEFAULT_BRANCH}, and the default \
+                         branch of {repository} is {branch}"
+                    ),
+                    Fix::Run(format!("kubectl -n {namespace} patch gitrepository {name} --type=merge -p {change}")),
+                ));
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn membership(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let name = &ground.organization.name;
+        let evidence = || format!("{} is no member of organisation {name}", ground.one.identity);
+        Ok(ground.member()?.is_none().then(|| wrong(evidence(), ground.set_up())))
+    })
+}
+
+fn licence(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let Some(member) = ground.member()? else { return Ok(None) };
+        let opens = known(&member.entitlement)?.as_ref().is_some_and(|found| found.licence.opens_repositories());
+        let evidence = || {
+            let name = &ground.organization.name;
+            format!("{} has no licence in organisation {name} that opens repositories: it takes Basic", ground.who())
+        };
+        Ok((!opens).then(|| wrong(evidence(), ground.set_up())))
+    })
+}
+
+fn active(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let Some(member) = ground.member()? else { return Ok(None) };
+        let off = known(&member.entitlement)?.as_ref().is_some_and(|one| one.status == EntitlementStatus::Inactive);
+        let name = &ground.organization.name;
+        let evidence = || format!("the licence of {} in organisation {name} is disabled or has expired", ground.who());
+        let fix = || format!("give it a Basic licence again: https://dev.azure.com/{name}/_settings/users");
+        Ok(off.then(|| wrong(evidence(), Fix::Do(fix()))))
+    })
+}
+
+/// What follows from entries: of the member and of its groups, at something and at all that it inherits from.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Rights {
+    allow: u32,
+    deny: u32,
+}
+
+impl Rights {
+    /// At one level a denial wins over what is allowed; a level wins over what it inherits.
+    fn over(entries: &[Entry], inherited: Self) -> Self {
+        let bits = |of: fn(&Entry) -> u32| entries.iter().map(of).fold(0, |all, one| all | one);
+        let deny = bits(|entry| entry.access.deny);
+        let allow = bits(|entry| entry.access.allow) & !deny;
+        let open = !(allow | deny);
+        Self { allow: allow | (inherited.allow & open), deny: deny | (inherited.deny & open) }
+    }
+}
+
+/// What a member may do at the first of these tokens, which inherits from the others.
+fn rights_at(member: &Member, tokens: &[String]) -> Result<Rights, String> {
+    tokens
+        .iter()
+        .rev()
+        .try_fold(Rights::default(), |inherited, token| Ok(Rights::over(entries(member, token)?, inherited)))
+}
+
+fn entries<'a>(member: &'a Member, token: &str) -> Result<&'a [Entry], String> {
+    let found = member.entries.get(token).ok_or("nobody has looked")?;
+    known(found).map(Vec::as_slice)
+}
+
+fn project_read(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let Some((_, found, Rights { allow, deny }, _)) = ground.rights()? else { return Ok(None) };
+        let missing = (allow | deny) & bits::PROJECT_READ == 0;
+        let evidence = || {
+            let project = &found.project.name;
+            format!("no entry lets {} or a group of it see project {project} (GENERIC_READ)", ground.who())
+        };
+        Ok(missing.then(|| wrong(evidence(), ground.set_up())))
+    })
+}
+
+fn read(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let Some((_, found, _, Rights { allow, deny })) = ground.rights()? else { return Ok(None) };
+        let missing = (allow | deny) & bits::GIT_READ == 0;
+        let evidence = || {
+            let (name, project) = (&found.name, &found.project.name);
+            format!("no entry lets {} or a group of it read repository {name} of project {project}", ground.who())
+        };
+        Ok(missing.then(|| wrong(evidence(), ground.set_up())))
+    })
+}
+
+fn denied(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let Some((member, found, project, repository)) = ground.rights()? else { return Ok(None) };
+        let tokens = match (project.deny & bits::PROJECT_READ, repository.deny & bits::GIT_READ) {
+            (0, 0) => return Ok(None),
+            (0, bit) => (repository_tokens(&found.project.id, &found.id).to_vec(), bit),
+            (bit, _) => (project_tokens(&found.project.id).to_vec(), bit),
+        };
+        let whose = denier(member, &tokens.0, tokens.1)?;
+        let (what, place) = if project.deny & bits::PROJECT_READ == 0 {
+            (format!("Read on repository {}", found.name), "repositories")
+        } else {
+            (format!("View project-level information on project {}", found.project.name), "permissions")
+        };
+        let evidence = format!("{what} is denied to {}, and a denial wins", whose.unwrap_or_else(|| ground.who()));
+        let (organization, project) = (&ground.organization.name, ground.repository.project());
+        let settings = format!("https://dev.azure.com/{organization}/{project}/_settings/{place}");
+        Ok(Some(wrong(evidence, Fix::Do(format!("set it to Not set or Allow there: {settings}")))))
+    })
+}
+
+/// The group whose entry denies a bit at the nearest token that does; nothing where it is the member's own.
+fn denier(member: &Member, tokens: &[String], bit: u32) -> Result<Option<String>, String> {
+    for token in tokens {
+        if let Some(entry) = entries(member, token)?.iter().find(|entry| entry.access.deny & bit != 0) {
+            return Ok(entry.group.clone());
+        }
+    }
+    Ok(None)
+}
+
+fn groups(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let Some((member, found, ..)) = ground.rights()? else { return Ok(None) };
+        let [_, project, all] = repository_tokens(&found.project.id, &found.id);
+        let mut opening: Vec<&str> = Vec::new();
+        for token in [&project, &all] {
+            let wide =
+                entries(member, token)?.iter().filter(|entry| entry.access.effective_allow & bits::GIT_READ != 0);
+            opening.extend(wide.filter_map(|entry| entry.group.as_deref()));
+        }
+        let (organization, project) = (&ground.organization.name, &found.project.name);
+        let evidence = format!(
+            "{} is in {}, which may read every repository of project {project}",
+            ground.who(),
+            opening.join(", ")
+        );
+        let fix = format!(
+            "give it the one repository (flux-bearer setup --repository {}), then remove it from the group: \
+             https://dev.azure.com/{organization}/{}/_settings/permissions",
+            word(&ground.repository.canonical()),
+            ground.repository.project()
+        );
+        Ok((!opening.is_empty()).then(|| wrong(evidence, Fix::Do(fix))))
+    })
+}
+
+fn rights(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let Some((_, found, _, Rights { allow, .. })) = ground.rights()? else { return Ok(None) };
+        let much: Vec<&str> = TOO_MUCH.iter().filter(|(bit, _)| allow & bit != 0).map(|(_, name)| *name).collect();
+        let evidence = format!("{} may {} on repository {}", ground.who(), much.join(", "), found.name);
+        let fix = format!(
+            "set them to Not set: https://dev.azure.com/{}/{}/_settings/repositories, the repository, Security",
+            ground.organization.name,
+            ground.repository.project()
+        );
+        Ok((!much.is_empty()).then(|| wrong(evidence, Fix::Do(fix))))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use flux_bearer_azure::devops::Access;
+
+    use super::*;
+
+    #[test]
+    fn a_level_wins_over_what_it_inherits_and_a_denial_over_all_of_its_own_level() {
+        let entry = |allow, deny| Entry { group: None, access: Access { allow, deny, effective_allow: 0 } };
+        let over = |entries: &[Entry]| {
+            let Rights { allow, deny } = Rights::over(entries, Rights { allow: 0b0011, deny: 0b0100 });
+            (allow, deny)
+        };
+        assert_eq!(over(&[]), (0b0011, 0b0100));
+        assert_eq!(over(&[entry(0b0100, 0)]), (0b0111, 0));
+        assert_eq!(over(&[entry(0, 0b0001)]), (0b0010, 0b0101));
+        assert_eq!(over(&[entry(0b1000, 0), entry(0, 0b1000)]), (0b0011, 0b1100));
+    }
+}
