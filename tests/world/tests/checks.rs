@@ -12,7 +12,7 @@ use flux_bearer_cli::checks::{self, Severity};
 use flux_bearer_cli::exit::Exit;
 use flux_bearer_sim::state::Kind;
 use flux_bearer_world::company::OPERATOR_OBJECT;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::seconds;
 
 /// What every check finds, by id.
@@ -177,7 +177,7 @@ async fn who_is_not_signed_in_is_told_how_to_and_sends_nothing_to_azure() {
     assert_eq!((said.exit, said.stderr.as_str()), (Exit::Done, "✔ all checks passed\n"), "{said:#?}");
     let why = "skipped: not signed in to Azure (AzureCliMissing: Azure CLI (az) is not on this machine's PATH); Install it \
                (https://aka.ms/azure-cli) and sign in with az login, or sign in in another way";
-    for (category, line, count) in [("azure", "-----", 7), ("devops", "------", 15)] {
+    for (category, line, count) in [("azure", "-----", 7), ("devops", "------", 16)] {
         let part = format!("{category}\n{line}\n- all {count} {why}\n\n");
         assert!(said.stdout.contains(&part), "{}", said.stdout);
     }
@@ -247,6 +247,49 @@ async fn groups_count_for_what_an_identity_may_and_may_not_do() {
     assert_eq!(wrong(&found), ["devops-deny", "devops-groups"], "{found:#?}");
     let evidence = "Read on repository fleet is denied to [platform]\\Readers, and a denial wins";
     assert_eq!(found["devops-deny"]["wrong"][0]["evidence"], evidence);
+}
+
+/// Image automation pushes with what its GitRepository reads.
+#[tokio::test(start_paused = true)]
+async fn who_pushes_for_image_automation_may() {
+    let world = World::healthy().await;
+    harm("devops-push", &world).await;
+    let automation = |source: &str| {
+        world.stage().kube.apply(json!({
+            "apiVersion": "image.toolkit.fluxcd.io/v1", "kind": "ImageUpdateAutomation",
+            "metadata": {"name": "images", "namespace": "flux-system"},
+            "spec": {"sourceRef": {"kind": "GitRepository", "name": source}},
+        }));
+    };
+    automation("other");
+    assert_eq!(wrong(&findings(&world).await), ["devops-push"]);
+    automation("flux-system");
+    assert_eq!(wrong(&findings(&world).await), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_subscription_that_is_named_is_looked_at() {
+    let world = World::healthy().await;
+    let said = world.check("azure --subscription platform").await;
+    assert!(said.stdout.contains("✔ every managed identity is there\n"), "{}", said.stdout);
+    let said = world.check("azure --subscription other").await;
+    assert_eq!(said.exit, Exit::Done);
+    assert!(said.stdout.contains("- all 7 skipped: you see no subscription other\n"), "{}", said.stdout);
+}
+
+/// What somebody writes into a URL does nothing to a terminal or a shell.
+#[tokio::test(start_paused = true)]
+async fn the_names_in_a_url_are_harmless_in_what_is_shown() {
+    let world = World::healthy().await;
+    let name = |url: &str| world.edit("GitRepository", "flux-system", |object| object["spec"]["url"] = url.into());
+    name("https://dev.azure.com/contoso/platform%27%3bid/_git/fleet");
+    let said = world.check("devops -o short").await.stdout;
+    assert!(said.contains("organisation contoso has no project platform';id\n"), "{said}");
+    name("https://dev.azure.com/contoso/platform%1b%5b2J/_git/fleet%1b%5b2J");
+    for format in ["table", "json"] {
+        let said = world.check(&format!("devops -o {format}")).await.stdout;
+        assert!(said.contains("every project is there") && !said.contains('\x1b'), "{said}");
+    }
 }
 
 /// With all 20 taken there is no command that adds one.

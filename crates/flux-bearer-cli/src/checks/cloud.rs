@@ -260,7 +260,7 @@ async fn inside(
     operator: &Operator<'_>,
 ) -> Known<DevOps> {
     let (Backing::Entra(tenant), session) = (backing.clone()?, session.clone()?) else {
-        return Err(format!("organisation {} is not connected to a tenant", plan.name));
+        return Err("the organisation is not connected to a tenant".to_owned());
     };
     let session =
         if session.tenant() == Some(tenant.as_str()) { session } else { operator.session(Some(&tenant)).await? };

@@ -5,13 +5,13 @@ use flux_bearer::repository::Repository;
 use flux_bearer_azure::devops::{
     Backing, EntitlementStatus, GitRepository, Project, bits, project_tokens, repository_tokens,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cloud::{Entry, Member, Organization};
 use super::facts::{Facts, known};
 use super::identities::{Use, address, reads, uses};
 use super::{Check, Fix, Verdict, Wrong, check};
-use crate::object::{name, namespace, patch, text, word};
+use crate::object::{name, namespace, patch, printable, text, word};
 
 const ORGANIZATION: &str = "devops-organization";
 const TENANT: &str = "devops-tenant";
@@ -49,6 +49,7 @@ pub(super) const CHECKS: &[Check] = &[
     check!("devops-repository-read", Fail, "every identity may read its repositories", [MEMBER, REPOSITORY], read),
     check!("devops-deny", Fail, "nothing that it needs is denied", [MEMBER, REPOSITORY], denied),
     check!("devops-groups", Warn, "no group opens it every repository", [MEMBER, REPOSITORY], groups),
+    check!("devops-push", Warn, "no identity may push where nothing pushes", [MEMBER, REPOSITORY], push),
     check!("devops-rights", Warn, "no identity may do more than fetch and push", [MEMBER, REPOSITORY], rights),
 ];
 
@@ -86,9 +87,32 @@ impl<'a> Ground<'a> {
 
     /// Who doesn't see everything can't say that something is not there.
     fn must_see_all(&self) -> Result<(), String> {
-        let name = &self.organization.name;
+        let name = self.name();
         let sees = *known(&self.organization.all_seeing)?;
         if sees { Ok(()) } else { Err(format!("only an administrator of organisation {name} sees all of it")) }
+    }
+
+    /// The organisation's name, as it is shown.
+    fn name(&self) -> String {
+        printable(&self.organization.name)
+    }
+
+    /// The organisation's address.
+    fn home(&self) -> String {
+        self.addresses().0
+    }
+
+    /// Where an administrator of the project changes this.
+    fn settings(&self, what: &str) -> String {
+        format!("{}/_settings/{what}", self.addresses().1)
+    }
+
+    /// The addresses of organisation and project, percent-encoded.
+    fn addresses(&self) -> (String, String) {
+        let url = self.repository.canonical();
+        let project = url.split("/_git/").next().unwrap_or(&url);
+        let home = project.rsplit_once('/').map_or(project, |(home, _)| home);
+        (home.to_owned(), project.to_owned())
     }
 
     /// What the identity is called.
@@ -107,8 +131,8 @@ impl<'a> Ground<'a> {
         let Some(found) = identity.filter(|_| ours) else {
             return Fix::Do(format!(
                 "as administrator of the organisation give it a Basic licence, View project-level information on the \
-                 project and Read on the repository: https://dev.azure.com/{}/_settings/users",
-                self.organization.name
+                 project and Read on the repository: {}/_settings/users",
+                self.home()
             ));
         };
         let secret = token.secret();
@@ -146,7 +170,7 @@ fn wrong(evidence: String, fix: Fix) -> Wrong {
 
 fn organization(facts: &Facts) -> Verdict {
     each(facts, |ground| {
-        let name = &ground.organization.name;
+        let name = ground.name();
         let missing = *known(&ground.organization.backing)? == Backing::NoSuchOrganization;
         let fix = "correct the URL of the GitRepository: https://dev.azure.com/ORG/PROJECT/_git/REPOSITORY";
         Ok(missing
@@ -156,10 +180,10 @@ fn organization(facts: &Facts) -> Verdict {
 
 fn tenant(facts: &Facts) -> Verdict {
     each(facts, |ground| {
-        let name = &ground.organization.name;
+        let name = ground.name();
         // A domain in place of an id can't be compared.
         let Some(own) = ground.one.account.tenant.as_deref().filter(|tenant| is_guid(tenant)) else { return Ok(None) };
-        let connect = format!("connect it to tenant {own}: https://dev.azure.com/{name}/_settings/organizationAad");
+        let connect = format!("connect it to tenant {own}: {}/_settings/organizationAad", ground.home());
         Ok(match known(&ground.organization.backing)? {
             Backing::Entra(tenant) if tenant != own => Some(wrong(
                 format!("organisation {name} is connected to tenant {tenant}, and the identity is of tenant {own}"),
@@ -180,8 +204,8 @@ fn project(facts: &Facts) -> Verdict {
             return Ok(None);
         }
         ground.must_see_all()?;
-        let (organization, project) = (&ground.organization.name, ground.repository.project());
-        let list = format!("az devops project list --organization https://dev.azure.com/{organization}");
+        let (organization, project) = (ground.name(), printable(&ground.repository.project()));
+        let list = format!("az devops project list --organization {}", word(&ground.home()));
         let evidence = format!("{}: organisation {organization} has no project {project}", ground.repository);
         Ok(Some(wrong(evidence, Fix::Do(format!("correct the URL of the GitRepository; the projects: {list}")))))
     })
@@ -191,10 +215,8 @@ fn repository(facts: &Facts) -> Verdict {
     each(facts, |ground| {
         let (Some(project), None) = (ground.project()?, ground.found()?) else { return Ok(None) };
         ground.must_see_all()?;
-        let (organization, name) = (&ground.organization.name, ground.repository.repository());
-        let project = &project.name;
-        let list =
-            format!("az repos list --organization https://dev.azure.com/{organization} --project {}", word(project));
+        let (project, name) = (&project.name, printable(&ground.repository.repository()));
+        let list = format!("az repos list --organization {} --project {}", word(&ground.home()), word(project));
         let evidence = format!("{}: project {project} has no repository {name}", ground.repository);
         Ok(Some(wrong(evidence, Fix::Do(format!("correct the URL of the GitRepository; the repositories: {list}")))))
     })
@@ -203,11 +225,7 @@ fn repository(facts: &Facts) -> Verdict {
 fn disabled(facts: &Facts) -> Verdict {
     each(facts, |ground| {
         let off = ground.found()?.is_some_and(|found| found.is_disabled);
-        let fix = format!(
-            "enable it: https://dev.azure.com/{}/{}/_settings/repositories, the repository, Settings",
-            ground.organization.name,
-            ground.repository.project()
-        );
+        let fix = format!("enable it: {}, the repository, Settings", ground.settings("repositories"));
         Ok(off.then(|| wrong(format!("{}: the repository is disabled", ground.repository), Fix::Do(fix))))
     })
 }
@@ -251,7 +269,7 @@ fn branch(facts: &Facts) -> Verdict {
 
 fn membership(facts: &Facts) -> Verdict {
     each(facts, |ground| {
-        let name = &ground.organization.name;
+        let name = ground.name();
         let evidence = || format!("{} is no member of organisation {name}", ground.one.identity);
         Ok(ground.member()?.is_none().then(|| wrong(evidence(), ground.set_up())))
     })
@@ -262,7 +280,7 @@ fn licence(facts: &Facts) -> Verdict {
         let Some(member) = ground.member()? else { return Ok(None) };
         let opens = known(&member.entitlement)?.as_ref().is_some_and(|found| found.licence.opens_repositories());
         let evidence = || {
-            let name = &ground.organization.name;
+            let name = ground.name();
             format!("{} has no licence in organisation {name} that opens repositories: it takes Basic", ground.who())
         };
         Ok((!opens).then(|| wrong(evidence(), ground.set_up())))
@@ -273,9 +291,9 @@ fn active(facts: &Facts) -> Verdict {
     each(facts, |ground| {
         let Some(member) = ground.member()? else { return Ok(None) };
         let off = known(&member.entitlement)?.as_ref().is_some_and(|one| one.status == EntitlementStatus::Inactive);
-        let name = &ground.organization.name;
+        let name = ground.name();
         let evidence = || format!("the licence of {} in organisation {name} is disabled or has expired", ground.who());
-        let fix = || format!("give it a Basic licence again: https://dev.azure.com/{name}/_settings/users");
+        let fix = || format!("give it a Basic licence again: {}/_settings/users", ground.home());
         Ok(off.then(|| wrong(evidence(), Fix::Do(fix()))))
     })
 }
@@ -350,9 +368,7 @@ fn denied(facts: &Facts) -> Verdict {
             (format!("View project-level information on project {}", found.project.name), "permissions")
         };
         let evidence = format!("{what} is denied to {}, and a denial wins", whose.unwrap_or_else(|| ground.who()));
-        let (organization, project) = (&ground.organization.name, ground.repository.project());
-        let settings = format!("https://dev.azure.com/{organization}/{project}/_settings/{place}");
-        Ok(Some(wrong(evidence, Fix::Do(format!("set it to Not set or Allow there: {settings}")))))
+        Ok(Some(wrong(evidence, Fix::Do(format!("set it to Not set or Allow there: {}", ground.settings(place))))))
     })
 }
 
@@ -376,7 +392,7 @@ fn groups(facts: &Facts) -> Verdict {
                 entries(member, token)?.iter().filter(|entry| entry.access.effective_allow & bits::GIT_READ != 0);
             opening.extend(wide.filter_map(|entry| entry.group.as_deref()));
         }
-        let (organization, project) = (&ground.organization.name, &found.project.name);
+        let project = &found.project.name;
         let evidence = format!(
             "{} is in {}, which may read every repository of project {project}",
             ground.who(),
@@ -384,12 +400,45 @@ fn groups(facts: &Facts) -> Verdict {
         );
         let fix = format!(
             "give it the one repository (flux-bearer setup --repository {}), then remove it from the group: \
-             https://dev.azure.com/{organization}/{}/_settings/permissions",
+             {}",
             word(&ground.repository.canonical()),
-            ground.repository.project()
+            ground.settings("permissions")
         );
         Ok((!opening.is_empty()).then(|| wrong(evidence, Fix::Do(fix))))
     })
+}
+
+fn push(facts: &Facts) -> Verdict {
+    each(facts, |ground| {
+        let Some((_, found, _, Rights { allow, .. })) = ground.rights()? else { return Ok(None) };
+        let idle = allow & bits::GIT_CONTRIBUTE != 0 && !is_pushed_to(facts, ground.one)?;
+        let secret = ground.one.token.secret();
+        let evidence = format!(
+            "{} may push to repository {}, and no ImageUpdateAutomation does with Secret {}/{secret}",
+            ground.who(),
+            found.name,
+            ground.one.token.namespace
+        );
+        let fix = format!(
+            "unless something else pushes with it, set Contribute and Create branch to Not set: {}, the repository, Security",
+            ground.settings("repositories")
+        );
+        Ok(idle.then(|| wrong(evidence, Fix::Do(fix))))
+    })
+}
+
+/// Whether Flux pushes with the Secret of a BearerToken.
+fn is_pushed_to(facts: &Facts, one: &Use<'_>) -> Result<bool, String> {
+    let sources = known(&facts.repositories)?.iter().filter(|object| reads(object, one.token));
+    let sources: Vec<&str> = sources.map(name).collect();
+    let home = |automation: &'_ Value| match text(automation, "/spec/sourceRef/namespace") {
+        "" => namespace(automation).to_owned(),
+        named => named.to_owned(),
+    };
+    let mut automations = known(&facts.automations)?.iter();
+    Ok(automations.any(|automation| {
+        home(automation) == one.token.namespace && sources.contains(&text(automation, "/spec/sourceRef/name"))
+    }))
 }
 
 fn rights(facts: &Facts) -> Verdict {
@@ -397,11 +446,7 @@ fn rights(facts: &Facts) -> Verdict {
         let Some((_, found, _, Rights { allow, .. })) = ground.rights()? else { return Ok(None) };
         let much: Vec<&str> = TOO_MUCH.iter().filter(|(bit, _)| allow & bit != 0).map(|(_, name)| *name).collect();
         let evidence = format!("{} may {} on repository {}", ground.who(), much.join(", "), found.name);
-        let fix = format!(
-            "set them to Not set: https://dev.azure.com/{}/{}/_settings/repositories, the repository, Security",
-            ground.organization.name,
-            ground.repository.project()
-        );
+        let fix = format!("set them to Not set: {}, the repository, Security", ground.settings("repositories"));
         Ok((!much.is_empty()).then(|| wrong(evidence, Fix::Do(fix))))
     })
 }

@@ -662,6 +662,7 @@ pub(crate) async fn harm(id: &str, world: &World) {
         "devops-repository-read" => world.azure(|state| fleet(state).readers.clear()),
         "devops-deny" => world.entry(0, 2),
         "devops-groups" => world.azure(|state| state.organizations[0].projects[0].groups.readers.push(object(0))),
+        "devops-push" => world.entry(4 | 16, 0),
         "devops-rights" => world.entry(8 | 128, 0),
         _ => panic!("there is no world for {id}"),
     }
@@ -698,7 +699,9 @@ pub(crate) async fn by_hand(id: &str, world: &World) {
             world.azure(|state| fleet(state).head = Some("8843d7f92416211de9ebb963ff4ce28125932878".into()));
         }
         "devops-licence-active" => world.azure(|state| state.organizations[0].members[0].expired = false),
-        "devops-deny" | "devops-rights" => world.azure(|state| state.organizations[0].access_control.clear()),
+        "devops-deny" | "devops-push" | "devops-rights" => {
+            world.azure(|state| state.organizations[0].access_control.clear());
+        }
         "devops-groups" => world.azure(|state| state.organizations[0].projects[0].groups.readers.clear()),
         "flux-account-annotations" => {
             for id in ["client-id", "tenant-id"] {
