@@ -221,6 +221,27 @@ async fn an_operator_without_rights_is_told_so_and_nothing_fails() {
     assert!(said.stdout.contains("- every identity is a member skipped: TF400813"), "{}", said.stdout);
 }
 
+/// An organisation that may not be looked at hides nothing of the others.
+#[tokio::test(start_paused = true)]
+async fn what_is_known_to_be_wrong_is_said_whatever_else_is_not_known() {
+    let world = World::healthy().await;
+    let url = "https://dev.azure.com/fabrikam/platform/_git/fleet";
+    world.stage().bearer_token("second", &json!({"repositories": [url]}));
+    world.azure(|state| {
+        let mut fabrikam = state.organizations[0].clone();
+        (fabrikam.name, fabrikam.members) = ("fabrikam".into(), Vec::new());
+        fabrikam.administrators.clear();
+        state.organizations.push(fabrikam);
+    });
+    let said = world.check("devops-member").await;
+    assert_eq!(said.exit, Exit::Done, "{said:#?}");
+    assert!(said.stdout.contains("- every identity is a member skipped: TF400813"), "{}", said.stdout);
+    harm("devops-member", &world).await;
+    let said = world.check("devops-member -o short").await;
+    assert_eq!(said.exit, Exit::Failed);
+    assert!(said.stdout.contains("is no member of organisation contoso\n"), "{}", said.stdout);
+}
+
 /// An app registration is in no subscription, and Azure DevOps says that it is one.
 #[tokio::test(start_paused = true)]
 async fn an_app_registration_is_no_managed_identity_that_is_missing() {

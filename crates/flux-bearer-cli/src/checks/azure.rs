@@ -8,7 +8,7 @@ use flux_bearer_azure::arm::FederatedCredential;
 use super::cloud::{Cloud, ManagedIdentity};
 use super::facts::{Facts, known};
 use super::identities::{Account, Use, subject, uses};
-use super::{Check, Fix, Verdict, Wrong, check};
+use super::{Check, Fix, Verdict, Wrong, check, verdict};
 use crate::object::{printable, text, word};
 use crate::setup::{MAX_CREDENTIALS, credential_name};
 
@@ -42,40 +42,36 @@ fn managed<'a>(cloud: &'a Cloud, account: &Account) -> Result<Option<&'a Managed
     Ok(known(found)?.as_ref())
 }
 
-/// What is wrong with each managed identity. Where one can't be judged, none is: it may be the one that is wrong.
+/// What is wrong with each managed identity.
 fn each(facts: &Facts, judge: impl Fn(&ManagedIdentity, &[Use<'_>]) -> Result<Option<Wrong>, String>) -> Verdict {
     let cloud = known(&facts.cloud)?;
-    let mut wrong = Vec::new();
-    for (account, uses) in accounts(facts)? {
-        if let Some(found) = managed(cloud, &account)? {
-            wrong.extend(judge(found, &uses)?);
-        }
-    }
-    Ok(wrong)
+    verdict(accounts(facts)?.iter().map(|(account, uses)| match managed(cloud, account)? {
+        Some(found) => judge(found, uses),
+        None => Ok(None),
+    }))
 }
 
 fn identity(facts: &Facts) -> Verdict {
     let cloud = known(&facts.cloud)?;
-    let mut wrong = Vec::new();
-    for (account, uses) in accounts(facts)? {
-        if managed(cloud, &account)?.is_some() || is_registration(cloud, &account) {
-            continue;
-        }
-        let tokens: Vec<String> =
-            uses.iter().map(|one| format!("{}/{}", one.token.namespace, one.token.name)).collect();
-        let client = &account.client;
-        wrong.push(Wrong {
-            evidence: format!(
-                "BearerToken {}: no subscription that you see has a managed identity with client id {client}",
-                tokens.join(", ")
-            ),
-            fix: Fix::Do(format!(
-                "if az ad sp show --id {client} knows it, look as somebody who sees its subscription; if it was \
-                 deleted, make another one: flux-bearer setup --repository URL"
-            )),
-        });
+    verdict(accounts(facts)?.iter().map(|(account, uses)| {
+        let there = managed(cloud, account)?.is_some() || is_registration(cloud, account);
+        Ok((!there).then(|| nowhere(account, uses)))
+    }))
+}
+
+fn nowhere(account: &Account, uses: &[Use<'_>]) -> Wrong {
+    let client = &account.client;
+    let tokens: Vec<String> = uses.iter().map(|one| format!("{}/{}", one.token.namespace, one.token.name)).collect();
+    Wrong {
+        evidence: format!(
+            "BearerToken {}: no subscription that you see has a managed identity with client id {client}",
+            tokens.join(", ")
+        ),
+        fix: Fix::Do(format!(
+            "if az ad sp show --id {client} knows it, look as somebody who sees its subscription; if it was deleted, make \
+             another one: flux-bearer setup --repository URL"
+        )),
     }
-    Ok(wrong)
 }
 
 /// Whether Azure DevOps knows the account as an app registration, which no subscription has.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::cloud::{Entry, Member, Organization};
 use super::facts::{Facts, known};
 use super::identities::{Use, address, reads, uses};
-use super::{Check, Fix, Verdict, Wrong, check};
+use super::{Check, Fix, Verdict, Wrong, check, verdict};
 use crate::object::{name, namespace, patch, printable, text, word};
 
 const ORGANIZATION: &str = "devops-organization";
@@ -62,6 +62,11 @@ struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
+    fn of(facts: &'a Facts, one: &'a Use<'a>, repository: &'a Repository) -> Result<Self, String> {
+        let found = known(&facts.cloud)?.organizations.get(&repository.organization().to_lowercase());
+        Ok(Self { facts, one, repository, organization: found.ok_or("nobody has looked")? })
+    }
+
     fn project(&self) -> Result<Option<&'a Project>, String> {
         let found = self.organization.projects.get(&self.repository.project().to_lowercase());
         Ok(known(found.ok_or("nobody has looked")?)?.as_ref())
@@ -149,19 +154,11 @@ impl<'a> Ground<'a> {
     }
 }
 
-/// What is wrong with each repository of each BearerToken, each once.
+/// What is wrong with each repository of each BearerToken.
 fn each(facts: &Facts, judge: impl Fn(&Ground<'_>) -> Result<Option<Wrong>, String>) -> Verdict {
-    let cloud = known(&facts.cloud)?;
-    let mut all: Vec<Wrong> = Vec::new();
-    for one in &uses(facts)? {
-        for repository in &one.repositories {
-            let organization = cloud.organizations.get(&repository.organization().to_lowercase());
-            let organization = organization.ok_or("nobody has looked")?;
-            let wrong = judge(&Ground { facts, one, repository, organization })?;
-            all.extend(wrong.filter(|wrong| !all.contains(wrong)));
-        }
-    }
-    Ok(all)
+    let uses = uses(facts)?;
+    let pairs = uses.iter().flat_map(|one| one.repositories.iter().map(move |repository| (one, repository)));
+    verdict(pairs.map(|(one, repository)| judge(&Ground::of(facts, one, repository)?)))
 }
 
 fn wrong(evidence: String, fix: Fix) -> Wrong {
@@ -239,32 +236,30 @@ fn empty(facts: &Facts) -> Verdict {
 }
 
 fn branch(facts: &Facts) -> Verdict {
-    let sources = known(&facts.repositories)?;
-    let mut all = Vec::new();
-    for one in &uses(facts)? {
-        let silent = sources.iter().filter(|object| reads(object, one.token) && object.pointer("/spec/ref").is_none());
-        for object in silent {
-            let Ok(repository) = Repository::parse(text(object, "/spec/url")) else { continue };
-            let cloud = known(&facts.cloud)?;
-            let organization = cloud.organizations.get(&repository.organization().to_lowercase());
-            let organization = organization.ok_or("nobody has looked")?;
-            let found = Ground { facts, one, repository: &repository, organization }.found()?;
-            let Some(branch) = found.and_then(|found| found.default_branch.as_deref()) else { continue };
-            let branch = branch.strip_prefix("refs/heads/").unwrap_or(branch);
-            if branch != DEFAULT_BRANCH {
-                let (name, namespace) = (name(object), namespace(object));
-                let change = patch(&json!({"spec": {"ref": {"branch": branch}}}));
-                all.push(wrong(
-                    format!(
-                        "GitRepository {namespace}/{name} names no branch, so Flux reads {DEFAULT_BRANCH}, and the default \
-                         branch of {repository} is {branch}"
-                    ),
-                    Fix::Run(format!("kubectl -n {namespace} patch gitrepository {name} --type=merge -p {change}")),
-                ));
-            }
-        }
+    let (sources, uses) = (known(&facts.repositories)?, uses(facts)?);
+    let pairs = uses.iter().flat_map(|one| sources.iter().map(move |source| (one, source)));
+    let silent = pairs.filter(|(one, source)| reads(source, one.token) && source.pointer("/spec/ref").is_none());
+    verdict(silent.map(|(one, source)| unnamed(facts, one, source)))
+}
+
+/// What is wrong with a GitRepository that names no branch.
+fn unnamed(facts: &Facts, one: &Use<'_>, source: &Value) -> Result<Option<Wrong>, String> {
+    let Ok(repository) = Repository::parse(text(source, "/spec/url")) else { return Ok(None) };
+    let found = Ground::of(facts, one, &repository)?.found()?;
+    let Some(branch) = found.and_then(|found| found.default_branch.as_deref()) else { return Ok(None) };
+    let branch = branch.strip_prefix("refs/heads/").unwrap_or(branch);
+    if branch == DEFAULT_BRANCH {
+        return Ok(None);
     }
-    Ok(all)
+    let (name, namespace) = (name(source), namespace(source));
+    let change = patch(&json!({"spec": {"ref": {"branch": branch}}}));
+    Ok(Some(wrong(
+        format!(
+            "GitRepository {namespace}/{name} names no branch, so Flux reads {DEFAULT_BRANCH}, and the default branch of \
+             {repository} is {branch}"
+        ),
+        Fix::Run(format!("kubectl -n {namespace} patch gitrepository {name} --type=merge -p {change}")),
+    )))
 }
 
 fn membership(facts: &Facts) -> Verdict {

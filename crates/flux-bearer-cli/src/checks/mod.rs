@@ -69,6 +69,21 @@ pub enum Severity {
 /// What a check finds: nothing, each thing that is wrong, or why that can't be known.
 type Verdict = Result<Vec<Wrong>, String>;
 
+/// What is wrong, each once, where it is known of anything that something is wrong; else why it is not known of all.
+fn verdict(found: impl IntoIterator<Item = Result<Option<Wrong>, String>>) -> Verdict {
+    let (mut all, mut unknown) = (Vec::new(), None);
+    for one in found {
+        match one {
+            Ok(wrong) => all.extend(wrong.filter(|wrong| !all.contains(wrong))),
+            Err(why) => drop(unknown.get_or_insert(why)),
+        }
+    }
+    match unknown {
+        Some(why) if all.is_empty() => Err(why),
+        _ => Ok(all),
+    }
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wrong {
