@@ -82,12 +82,10 @@ impl<'a> Ground<'a> {
         Ok(known(found.ok_or("nobody has looked")?)?.as_ref())
     }
 
-    /// The member, the repository, and what the one may do with the project and with the repository.
-    fn rights(&self) -> Result<Option<(&'a Member, &'a GitRepository, Rights, Rights)>, String> {
-        let (Some(member), Some(found)) = (self.member()?, self.found()?) else { return Ok(None) };
-        let project = rights_at(member, &project_tokens(&found.project.id))?;
-        let repository = rights_at(member, &repository_tokens(&found.project.id, &found.id))?;
-        Ok(Some((member, found, project, repository)))
+    /// The member and the repository, where both are there.
+    fn reach(&self) -> Result<Option<Reach<'a>>, String> {
+        let (member, repository) = (self.member()?, self.found()?);
+        Ok(member.zip(repository).map(|(member, repository)| Reach { member, repository }))
     }
 
     /// Who doesn't see everything can't say that something is not there.
@@ -151,6 +149,32 @@ impl<'a> Ground<'a> {
             word(&found.identity.group),
             found.subscription,
         ))
+    }
+}
+
+/// A member, and a repository that it is to open.
+struct Reach<'a> {
+    member: &'a Member,
+    repository: &'a GitRepository,
+}
+
+impl Reach<'_> {
+    fn project_tokens(&self) -> [String; 2] {
+        project_tokens(&self.repository.project.id)
+    }
+
+    fn repository_tokens(&self) -> [String; 3] {
+        repository_tokens(&self.repository.project.id, &self.repository.id)
+    }
+
+    /// What the member may do with the project.
+    fn at_project(&self) -> Result<Rights, String> {
+        rights_at(self.member, &self.project_tokens())
+    }
+
+    /// What the member may do with the repository.
+    fn at_repository(&self) -> Result<Rights, String> {
+        rights_at(self.member, &self.repository_tokens())
     }
 }
 
@@ -301,6 +325,11 @@ struct Rights {
 }
 
 impl Rights {
+    /// Whether these bits are neither allowed nor denied.
+    fn is_silent(self, bits: u32) -> bool {
+        (self.allow | self.deny) & bits == 0
+    }
+
     /// At one level a denial wins over what is allowed; a level wins over what it inherits.
     fn over(entries: &[Entry], inherited: Self) -> Self {
         let bits = |of: fn(&Entry) -> u32| entries.iter().map(of).fold(0, |all, one| all | one);
@@ -311,12 +340,16 @@ impl Rights {
     }
 }
 
-/// What a member may do at the first of these tokens, which inherits from the others.
+/// What a member may do at the first of these tokens, which inherits from the others. What Azure DevOps itself says of the
+/// member counts too, for it may know a group that nobody sees here.
 fn rights_at(member: &Member, tokens: &[String]) -> Result<Rights, String> {
-    tokens
-        .iter()
-        .rev()
-        .try_fold(Rights::default(), |inherited, token| Ok(Rights::over(entries(member, token)?, inherited)))
+    let mut rights = Rights::default();
+    for token in tokens.iter().rev() {
+        rights = Rights::over(entries(member, token)?, rights);
+    }
+    let nearest = tokens.first().map_or(Ok(&[][..]), |token| entries(member, token))?;
+    let own = nearest.iter().filter(|entry| entry.group.is_none()).map(|entry| entry.access.effective_allow);
+    Ok(Rights { allow: rights.allow | (own.fold(0, |all, one| all | one) & !rights.deny), ..rights })
 }
 
 fn entries<'a>(member: &'a Member, token: &str) -> Result<&'a [Entry], String> {
@@ -326,10 +359,10 @@ fn entries<'a>(member: &'a Member, token: &str) -> Result<&'a [Entry], String> {
 
 fn project_read(facts: &Facts) -> Verdict {
     each(facts, |ground| {
-        let Some((_, found, Rights { allow, deny }, _)) = ground.rights()? else { return Ok(None) };
-        let missing = (allow | deny) & bits::PROJECT_READ == 0;
+        let Some(reach) = ground.reach()? else { return Ok(None) };
+        let missing = reach.at_project()?.is_silent(bits::PROJECT_READ);
         let evidence = || {
-            let project = &found.project.name;
+            let project = &reach.repository.project.name;
             format!("no entry lets {} or a group of it see project {project} (GENERIC_READ)", ground.who())
         };
         Ok(missing.then(|| wrong(evidence(), ground.set_up())))
@@ -338,10 +371,11 @@ fn project_read(facts: &Facts) -> Verdict {
 
 fn read(facts: &Facts) -> Verdict {
     each(facts, |ground| {
-        let Some((_, found, _, Rights { allow, deny })) = ground.rights()? else { return Ok(None) };
-        let missing = (allow | deny) & bits::GIT_READ == 0;
+        let Some(reach) = ground.reach()? else { return Ok(None) };
+        let missing = reach.at_repository()?.is_silent(bits::GIT_READ);
         let evidence = || {
-            let (name, project) = (&found.name, &found.project.name);
+            let GitRepository { name, project, .. } = reach.repository;
+            let project = &project.name;
             format!("no entry lets {} or a group of it read repository {name} of project {project}", ground.who())
         };
         Ok(missing.then(|| wrong(evidence(), ground.set_up())))
@@ -350,20 +384,21 @@ fn read(facts: &Facts) -> Verdict {
 
 fn denied(facts: &Facts) -> Verdict {
     each(facts, |ground| {
-        let Some((member, found, project, repository)) = ground.rights()? else { return Ok(None) };
-        let tokens = match (project.deny & bits::PROJECT_READ, repository.deny & bits::GIT_READ) {
-            (0, 0) => return Ok(None),
-            (0, bit) => (repository_tokens(&found.project.id, &found.id).to_vec(), bit),
-            (bit, _) => (project_tokens(&found.project.id).to_vec(), bit),
-        };
-        let whose = denier(member, &tokens.0, tokens.1)?;
-        let (what, place) = if project.deny & bits::PROJECT_READ == 0 {
-            (format!("Read on repository {}", found.name), "repositories")
-        } else {
-            (format!("View project-level information on project {}", found.project.name), "permissions")
-        };
-        let evidence = format!("{what} is denied to {}, and a denial wins", whose.unwrap_or_else(|| ground.who()));
-        Ok(Some(wrong(evidence, Fix::Do(format!("set it to Not set or Allow there: {}", ground.settings(place))))))
+        let Some(reach) = ground.reach()? else { return Ok(None) };
+        let GitRepository { name, project, .. } = reach.repository;
+        let project = format!("View project-level information on project {}", project.name);
+        let looks = [
+            (reach.project_tokens().to_vec(), bits::PROJECT_READ, project, "permissions"),
+            (reach.repository_tokens().to_vec(), bits::GIT_READ, format!("Read on repository {name}"), "repositories"),
+        ];
+        for (tokens, bit, what, place) in looks {
+            if rights_at(reach.member, &tokens)?.deny & bit != 0 {
+                let whose = denier(reach.member, &tokens, bit)?.unwrap_or_else(|| ground.who());
+                let fix = format!("set it to Not set or Allow there: {}", ground.settings(place));
+                return Ok(Some(wrong(format!("{what} is denied to {whose}, and a denial wins"), Fix::Do(fix))));
+            }
+        }
+        Ok(None)
     })
 }
 
@@ -379,15 +414,15 @@ fn denier(member: &Member, tokens: &[String], bit: u32) -> Result<Option<String>
 
 fn groups(facts: &Facts) -> Verdict {
     each(facts, |ground| {
-        let Some((member, found, ..)) = ground.rights()? else { return Ok(None) };
-        let [_, project, all] = repository_tokens(&found.project.id, &found.id);
+        let Some(reach) = ground.reach()? else { return Ok(None) };
+        let [_, project, all] = reach.repository_tokens();
         let mut opening: Vec<&str> = Vec::new();
         for token in [&project, &all] {
             let wide =
-                entries(member, token)?.iter().filter(|entry| entry.access.effective_allow & bits::GIT_READ != 0);
+                entries(reach.member, token)?.iter().filter(|entry| entry.access.effective_allow & bits::GIT_READ != 0);
             opening.extend(wide.filter_map(|entry| entry.group.as_deref()));
         }
-        let project = &found.project.name;
+        let project = &reach.repository.project.name;
         let evidence = format!(
             "{} is in {}, which may read every repository of project {project}",
             ground.who(),
@@ -405,13 +440,13 @@ fn groups(facts: &Facts) -> Verdict {
 
 fn push(facts: &Facts) -> Verdict {
     each(facts, |ground| {
-        let Some((_, found, _, Rights { allow, .. })) = ground.rights()? else { return Ok(None) };
-        let idle = allow & bits::GIT_CONTRIBUTE != 0 && !is_pushed_to(facts, ground.one)?;
+        let Some(reach) = ground.reach()? else { return Ok(None) };
+        let idle = reach.at_repository()?.allow & bits::GIT_CONTRIBUTE != 0 && !is_pushed_to(facts, ground.one)?;
         let secret = ground.one.token.secret();
         let evidence = format!(
             "{} may push to repository {}, and no ImageUpdateAutomation does with Secret {}/{secret}",
             ground.who(),
-            found.name,
+            reach.repository.name,
             ground.one.token.namespace
         );
         let fix = format!(
@@ -438,9 +473,10 @@ fn is_pushed_to(facts: &Facts, one: &Use<'_>) -> Result<bool, String> {
 
 fn rights(facts: &Facts) -> Verdict {
     each(facts, |ground| {
-        let Some((_, found, _, Rights { allow, .. })) = ground.rights()? else { return Ok(None) };
+        let Some(reach) = ground.reach()? else { return Ok(None) };
+        let allow = reach.at_repository()?.allow;
         let much: Vec<&str> = TOO_MUCH.iter().filter(|(bit, _)| allow & bit != 0).map(|(_, name)| *name).collect();
-        let evidence = format!("{} may {} on repository {}", ground.who(), much.join(", "), found.name);
+        let evidence = format!("{} may {} on repository {}", ground.who(), much.join(", "), reach.repository.name);
         let fix = format!("set them to Not set: {}, the repository, Security", ground.settings("repositories"));
         Ok((!much.is_empty()).then(|| wrong(evidence, Fix::Do(fix))))
     })
@@ -448,7 +484,7 @@ fn rights(facts: &Facts) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use flux_bearer_azure::devops::Access;
+    use flux_bearer_azure::devops::{self, Access};
 
     use super::*;
 
@@ -463,5 +499,32 @@ mod tests {
         assert_eq!(over(&[entry(0b0100, 0)]), (0b0111, 0));
         assert_eq!(over(&[entry(0, 0b0001)]), (0b0010, 0b0101));
         assert_eq!(over(&[entry(0b1000, 0), entry(0, 0b1000)]), (0b0011, 0b1100));
+    }
+
+    #[test]
+    fn what_azure_devops_says_of_the_member_counts_unless_it_is_denied() {
+        let entry = |group: Option<&str>, allow, deny, effective_allow| Entry {
+            group: group.map(str::to_owned),
+            access: Access { allow, deny, effective_allow },
+        };
+        let at = |token: &str, entries: Vec<Entry>| (token.to_owned(), Ok(entries));
+        let member = |own: Entry| Member {
+            member: devops::Member {
+                descriptor: String::new(),
+                storage_key: String::new(),
+                name: String::new(),
+                client_id: None,
+                is_managed_identity: true,
+            },
+            entitlement: Ok(None),
+            groups: Ok(Vec::new()),
+            entries: [at("near", vec![own, entry(Some("g"), 0, 0, 0b100)]), at("far", vec![entry(None, 0b1000, 0, 0)])]
+                .into(),
+        };
+        let tokens = ["near".to_owned(), "far".to_owned()];
+        let rights = |own| rights_at(&member(own), &tokens);
+        assert_eq!(rights(entry(None, 1, 0, 0b11)), Ok(Rights { allow: 0b1011, deny: 0 }));
+        assert_eq!(rights(entry(None, 1, 2, 0b11)), Ok(Rights { allow: 0b1001, deny: 2 }));
+        assert!(rights_at(&member(entry(None, 0, 0, 0)), &["unseen".to_owned()]).is_err());
     }
 }
