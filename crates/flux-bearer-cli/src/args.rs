@@ -523,6 +523,14 @@ pub struct Check {
     /// End with status 3 where there are warnings
     #[arg(long)]
     pub strict: bool,
+
+    /// Subscription of the identities, by id or name; without it every one that you see
+    #[arg(long, env = "AZURE_SUBSCRIPTION_ID")]
+    pub subscription: Option<String>,
+
+    /// How to sign in to Azure and Azure DevOps; who is not signed in leaves these two out.
+    #[command(flatten)]
+    pub operator: Operator,
 }
 
 /// What `explain` takes.

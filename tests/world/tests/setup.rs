@@ -60,6 +60,32 @@ async fn again_changes_nothing_and_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_it_made_in_azure_is_what_check_wants_and_undone_it_is_what_check_misses() {
+    let stage = company();
+    let life = live(&stage);
+    assert_eq!(set_up(&stage).await.exit, Exit::Done);
+    let shell = Shell::new(&stage).signed_in();
+    let check = async || {
+        let said = shell.run("flux-bearer check azure devops -o json").await;
+        let document: Value = serde_json::from_str(&said.stdout).unwrap();
+        let all = document.get("checks").and_then(Value::as_array).cloned().unwrap_or_default();
+        let named = |finding: &Value| {
+            let text = |name: &str| finding.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            (text("result") != "ok").then(|| format!("{} {}", text("result"), text("id")))
+        };
+        (all.len(), all.iter().filter_map(named).collect::<Vec<_>>())
+    };
+    assert_eq!(check().await, (23, Vec::new()));
+    let contributes = shell.run(&format!("{SETUP} --access contribute --yes")).await;
+    assert_eq!(contributes.exit, Exit::Done, "{}", contributes.stderr);
+    assert_eq!(check().await.1, ["warn devops-push"]);
+    stage.world.edit(|state| state.organizations.iter_mut().for_each(|one| one.members.truncate(1))).unwrap();
+    let found = check().await.1;
+    assert!(found.contains(&"fail devops-member".to_owned()), "{found:?}");
+    life.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_shows_the_plan_and_changes_nothing() {
     let stage = company();
     let before = stage.world.state();

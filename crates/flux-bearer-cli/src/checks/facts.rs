@@ -9,14 +9,15 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
+pub use super::cloud::Cloud;
 pub use super::rights::Rbac;
 use crate::cluster::{At, Cluster};
 use crate::exit::{Exit, Trouble};
 use crate::issuer::{self, Published};
 use crate::kinds::{
     ADMISSION_BINDING, ADMISSION_POLICY, BEARER_TOKEN, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CRON_JOB,
-    DEFINITION as DEFINITIONS, DEPLOYMENT, GIT_REPOSITORY, Kind, LEASE, NAMESPACE, POD, ROLE, ROLE_BINDING, SECRET,
-    SERVICE_ACCOUNT, is_name,
+    DEFINITION as DEFINITIONS, DEPLOYMENT, GIT_REPOSITORY, IMAGE_AUTOMATION, IMAGE_AUTOMATION_BETA, Kind, LEASE,
+    NAMESPACE, POD, ROLE, ROLE_BINDING, SECRET, SERVICE_ACCOUNT, is_name,
 };
 use crate::manifests::CONTROLLER;
 use crate::object::{items, namespace, text};
@@ -102,10 +103,14 @@ pub struct Facts {
     pub source_controller: Known<Option<Value>>,
     /// The GitRepositories.
     pub repositories: Known<Vec<Value>>,
+    /// What pushes to GitRepositories: the `ImageUpdateAutomation`s.
+    pub automations: Known<Vec<Value>>,
     /// The service accounts that a Deployment or a GitRepository of these names.
     pub accounts: BTreeMap<Key, Known<Option<Value>>>,
     /// Metadata of the Secrets that a BearerToken or a GitRepository names.
     pub secrets: BTreeMap<Key, Known<Option<ObjectMeta>>>,
+    /// What Azure and Azure DevOps say; an error where nobody asked them.
+    pub cloud: Known<Cloud>,
 }
 
 /// Gathers the facts about the controller in `namespace` and all that it serves; `rights` asks what we may create.
@@ -127,11 +132,12 @@ pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timesta
         look.source_controller(),
         look.pods(),
     );
-    let (rbac, tokens, cron_jobs, repositories, policies, rights) = tokio::join!(
+    let (rbac, tokens, cron_jobs, repositories, automations, policies, rights) = tokio::join!(
         look.rbac(),
         look.tokens(),
         look.everywhere(CRON_JOB),
         look.everywhere(GIT_REPOSITORY),
+        look.automations(),
         join_all(POLICIES.map(|name| async move { (name, look.policy(name).await) })),
         join_all(INSTALLED.into_iter().filter(|_| rights).map(|kind| look.may_create(kind))),
     );
@@ -166,8 +172,10 @@ pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timesta
         flux,
         source_controller,
         repositories,
+        automations,
         accounts,
         secrets,
+        cloud: Err("nobody has looked".to_owned()),
     }
 }
 
@@ -219,6 +227,12 @@ pub(super) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str>
     arguments.filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('=')).last()
 }
 
+/// An environment variable of the first container, where the Deployment itself says its value.
+pub(super) fn variable<'a>(deployment: &'a Value, wanted: &str) -> Option<&'a str> {
+    let mut variables = items(deployment, "/spec/template/spec/containers/0/env");
+    variables.find(|variable| text(variable, "/name") == wanted).map(|variable| text(variable, "/value"))
+}
+
 #[derive(Clone, Copy)]
 struct Look<'a> {
     cluster: &'a Cluster,
@@ -244,6 +258,12 @@ impl Look<'_> {
             found => found,
         };
         found.map(|objects| objects.iter().map(|object| json!(object)).collect()).map_err(why)
+    }
+
+    /// In the version that the cluster has; none where it has neither.
+    async fn automations(&self) -> Known<Vec<Value>> {
+        let found = self.everywhere(IMAGE_AUTOMATION).await?;
+        if found.is_empty() { self.everywhere(IMAGE_AUTOMATION_BETA).await } else { Ok(found) }
     }
 
     async fn tokens(&self) -> Known<Vec<Token>> {

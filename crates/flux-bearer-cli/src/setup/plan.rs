@@ -15,7 +15,7 @@ use crate::manifests::PART_OF;
 use crate::tokens::Token;
 
 /// How many federated credentials an identity may have: Entra ID's limit.
-const MAX_CREDENTIALS: usize = 20;
+pub(crate) const MAX_CREDENTIALS: usize = 20;
 
 /// One thing to make or change.
 #[derive(Clone, Debug, PartialEq)]
