@@ -148,6 +148,13 @@ pub enum Access {
     Contribute,
 }
 
+/// Which Flux is to read the Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FluxMode {
+    /// The one that is installed. Nothing of it is changed but the Secret.
+    Existing,
+}
+
 /// What `setup` takes.
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
@@ -179,6 +186,10 @@ pub struct Setup {
     /// Take over a Secret that somebody else made
     #[arg(long)]
     pub adopt: bool,
+
+    /// Which Flux reads the Secret; without it the one that is installed, if there is one
+    #[arg(long, value_enum)]
+    pub flux: Option<FluxMode>,
 
     /// Image of the controller
     #[arg(long)]

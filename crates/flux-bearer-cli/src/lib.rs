@@ -13,6 +13,7 @@ pub mod checks;
 pub mod cluster;
 pub mod edge;
 pub mod exit;
+pub mod flux;
 mod identity_token;
 pub mod issuer;
 pub mod kinds;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 pub use super::rights::Rbac;
 use crate::cluster::{At, Cluster};
 use crate::exit::{Exit, Trouble};
+use crate::flux::{FLUX_SYSTEM, SOURCE_CONTROLLER};
 use crate::issuer::{self, Published};
 use crate::kinds::{
     ADMISSION_BINDING, ADMISSION_POLICY, BEARER_TOKEN, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CRON_JOB,
@@ -35,9 +36,6 @@ pub type Key = (String, String);
 
 /// Name of the lease that the controller's replicas hold.
 const LEADER: &str = "flux-bearer-controller-leader-election";
-
-/// Where Flux lives unless somebody has moved it.
-const FLUX_SYSTEM: &str = "flux-system";
 
 /// The definition of a `GitRepository`.
 const GIT_REPOSITORIES: &str = "gitrepositories.source.toolkit.fluxcd.io";
@@ -214,7 +212,7 @@ pub(super) fn default_account(controller: &Value) -> String {
 }
 
 /// The value of an argument (`--name=value`) of a Deployment's first container.
-pub(super) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str> {
+pub(crate) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str> {
     let arguments = items(deployment, "/spec/template/spec/containers/0/args").filter_map(Value::as_str);
     arguments.filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('=')).last()
 }
@@ -278,7 +276,7 @@ impl Look<'_> {
     }
 
     async fn source_controller(&self) -> Known<Option<Value>> {
-        let at = |namespace| At { kind: DEPLOYMENT, namespace, name: "source-controller" };
+        let at = |namespace| At { kind: DEPLOYMENT, namespace, name: SOURCE_CONTROLLER };
         match self.object(at(self.namespace)).await {
             Ok(None) if self.namespace != FLUX_SYSTEM => self.object(at(FLUX_SYSTEM)).await,
             found => found,

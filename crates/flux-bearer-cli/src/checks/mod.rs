@@ -16,6 +16,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+pub(crate) use self::controller::tag;
 use self::facts::Facts;
 use crate::exit::{Exit, Trouble};
 use crate::kinds::Kind;
