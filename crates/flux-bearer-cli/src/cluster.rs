@@ -95,6 +95,13 @@ impl Cluster {
         found.map_err(|error| self.trouble(&error, "get", at))
     }
 
+    /// Whether there is a Secret of this type: metadata doesn't tell it, a selector does.
+    pub async fn is_of_type(&self, at: At<'_>, kind: &str) -> Result<bool, Trouble> {
+        let wanted = ListParams::default().fields(&format!("metadata.name={},type={kind}", at.name));
+        let found = self.api(at.kind, Some(at.namespace)).list_metadata(&wanted).await;
+        found.map(|found| !found.items.is_empty()).map_err(|error| self.trouble(&error, "list", at))
+    }
+
     /// The objects of a kind, in one namespace or in all; nothing where there is no such kind.
     pub async fn list(&self, kind: Kind, namespace: Option<&str>) -> Result<Vec<DynamicObject>, Trouble> {
         self.list_labelled(kind, namespace, None).await

@@ -199,7 +199,7 @@ fn accounts(
 }
 
 /// The service account of a Deployment's Pods.
-pub(super) fn account_of(deployment: &Value) -> &str {
+pub(crate) fn account_of(deployment: &Value) -> &str {
     match text(deployment, "/spec/template/spec/serviceAccountName") {
         "" => "default",
         name => name,
@@ -215,6 +215,11 @@ pub(super) fn default_account(controller: &Value) -> String {
 pub(crate) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str> {
     let arguments = items(deployment, "/spec/template/spec/containers/0/args").filter_map(Value::as_str);
     arguments.filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('=')).last()
+}
+
+/// Who may do what in a namespace, or everywhere.
+pub(crate) async fn rbac(cluster: &Cluster, namespace: &str) -> Known<Rbac> {
+    Look { cluster, namespace }.rbac().await
 }
 
 #[derive(Clone, Copy)]
@@ -252,7 +257,7 @@ impl Look<'_> {
         found.map(|objects| objects.iter().map(Token::of).collect()).map_err(why)
     }
 
-    async fn rbac(&self) -> Known<Rbac> {
+    async fn rbac(self) -> Known<Rbac> {
         let (roles, cluster_roles, bindings, cluster_bindings) = tokio::join!(
             self.everywhere(ROLE),
             self.everywhere(CLUSTER_ROLE),

@@ -355,7 +355,7 @@ fn plan_token(wanted: &Wanted, facts: &Facts, plan: &mut Plan) {
     } else {
         plan.changes.push(Change::ApplyToken { manifest, replaces: cluster.token.is_some() });
     }
-    let ready = cluster.token.as_ref().is_some_and(is_ready);
+    let ready = cluster.token.as_ref().is_some_and(Token::opens);
     if !same || !ready {
         plan.changes.push(Change::AwaitToken);
     }
@@ -393,11 +393,6 @@ pub(super) fn manifest(wanted: &Wanted, identity: &UserAssigned) -> Value {
         "metadata": {"name": wanted.name, "namespace": wanted.namespace, "labels": {label: value}},
         "spec": spec,
     })
-}
-
-/// Whether the Secret holds a token of the current spec that opens the repositories.
-pub(super) fn is_ready(token: &Token) -> bool {
-    token.outcome() == Some(Ok(())) && token.is_accessible()
 }
 
 /// Says which right is missing before anything is changed.
