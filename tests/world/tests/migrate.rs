@@ -323,6 +323,8 @@ async fn what_stands_in_git_is_left_to_git_and_the_lines_to_commit_are_printed()
         says(&said, Exit::Done, &["Secret fleet is ready; commit this, in what", lines]);
         assert_eq!(world.get("GitRepository", "fleet")["spec"], before);
         assert_eq!(world.keys("fleet"), ["bearerToken"]);
+        let document: Value = serde_json::from_str(&world.migrate("-o json").await.stdout).unwrap();
+        assert_eq!(document["moves"][0]["commits"].as_array().unwrap().len(), 1);
         let written = writes(&world.stage);
         says(&world.migrate("--yes").await, Exit::Done, &[lines]);
         assert_eq!(writes(&world.stage), written, "said again, and nothing written");
@@ -501,6 +503,7 @@ async fn what_stands_in_the_way_is_said_with_its_fix_and_nothing_is_changed() {
         let said = world.migrate("fleet --yes").await;
         assert_eq!(said.exit, exit, "{name}: {said:#?}");
         assert!(said.stderr.contains(words) && said.stderr.contains("    fix: "), "{name}: {said:#?}");
+        assert_eq!(said.stdout.contains("  ! Secret fleet"), exit == Exit::Taken && !name.contains("job"), "{name}");
         assert_eq!((objects(&world.stage), world.get("Secret", "fleet")), before, "{name}");
         assert_eq!(writes(&world.stage), 0, "{name}");
         world.end().await;

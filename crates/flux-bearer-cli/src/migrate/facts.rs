@@ -157,9 +157,16 @@ async fn pod_identity(cluster: &Cluster, controller: &Value) -> Result<bool, Tro
     if variables.any(|variable| text(variable, "/name") == client && !text(variable, "/value").is_empty()) {
         return Ok(true);
     }
-    let at = At { kind: CONFIG_MAP, namespace: text(controller, "/metadata/namespace"), name: CONTROLLER };
-    let found = cluster.get(at).await?;
-    Ok(found.is_some_and(|found| !text(&found.data, &format!("/data/{client}")).is_empty()))
+    // By the name that the Deployment says: kustomize gives it a suffix.
+    let sources = items(controller, "/spec/template/spec/containers/0/envFrom");
+    for name in sources.map(|source| text(source, "/configMapRef/name")).filter(|name| !name.is_empty()) {
+        let at = At { kind: CONFIG_MAP, namespace: text(controller, "/metadata/namespace"), name };
+        let found = cluster.get(at).await?;
+        if found.is_some_and(|found| !text(&found.data, &format!("/data/{client}")).is_empty()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn secret(

@@ -28,7 +28,7 @@ pub(crate) async fn run(flags: &Migrate, global: &Global, edge: &Edge) -> Result
     let (facts, planned) = looked.unwrap_or_else(|_| Err(crate::timed_out(global.timeout)))?;
     show::plan(&planned, &cluster, global, edge);
     if planned.moves.iter().all(|one| one.steps.is_empty()) {
-        planned.moves.iter().for_each(|one| show::commits(one, edge));
+        planned.moves.iter().for_each(|one| show::commits(one, global, edge));
         return Ok(ended(&planned, "nothing to change", edge));
     }
     if flags.dry_run {
@@ -39,7 +39,7 @@ pub(crate) async fn run(flags: &Migrate, global: &Global, edge: &Edge) -> Result
     for one in &planned.moves {
         acting.make(one).await?;
         show::done(one, &facts, edge);
-        show::commits(one, edge);
+        show::commits(one, global, edge);
     }
     Ok(ended(&planned, "done", edge))
 }

@@ -32,6 +32,9 @@ pub(super) fn plan(plan: &Plan, cluster: &Cluster, global: &Global, edge: &Edge)
             edge.out.data(&format!("    ! {} is to be changed in Git: {} applies it\n", commit.what, commit.keeper));
         }
     }
+    for trouble in &plan.left {
+        edge.out.data(&format!("  ! {}\n", trouble.cause));
+    }
     edge.out.data("\n");
 }
 
@@ -75,10 +78,13 @@ fn from(from: &From) -> String {
     }
 }
 
-/// Prints what has to be committed, as the lines of YAML that change.
-pub(super) fn commits(of: &Move, edge: &Edge) {
+/// Prints what has to be committed, as the lines of YAML that change; a document has them already.
+pub(super) fn commits(of: &Move, global: &Global, edge: &Edge) {
     for commit in &of.commits {
         edge.out.action(&format!("Secret {} is ready; commit this, in what {} applies:", of.secret, commit.keeper));
+        if global.output == Format::Json {
+            continue;
+        }
         edge.out.data(&format!("# {}\n", commit.what));
         edge.out.document(Format::Yaml, &commit.change);
         if let Some(field) = commit.gone {
