@@ -162,6 +162,17 @@ mod tests {
     }
 
     #[test]
+    fn a_right_in_another_namespace_is_that_of_the_controller_at_home() {
+        let [role, binding] = secret_rights("team", "fleet", "flux-system");
+        assert_eq!(
+            (&role["metadata"]["namespace"], &binding["metadata"]["namespace"]),
+            (&json!("team"), &json!("team"))
+        );
+        assert_eq!(role["rules"][0]["resourceNames"], json!(["fleet"]));
+        assert_eq!(binding["subjects"][0]["namespace"], "flux-system");
+    }
+
+    #[test]
     fn the_image_is_the_one_that_was_named() {
         let all = controller(&installation("flux-system", "flux-system")).unwrap();
         let deployment = all.iter().find(|one| one["kind"] == "Deployment").unwrap();

@@ -109,7 +109,7 @@ fn text<'a>(object: &'a Value, path: &str) -> &'a str {
     object.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// What each GitRepository reads at this moment.
+/// What each GitRepository reads at this moment, unless it is suspended.
 fn pulls(kube: &Kube) -> Vec<Pull> {
     let pull = |repository: &Value| Pull {
         name: text(repository, "/metadata/name").to_owned(),
@@ -120,7 +120,8 @@ fn pulls(kube: &Kube) -> Vec<Pull> {
             .and_then(|secret| secret.get("data").cloned())
             .unwrap_or_default(),
     };
-    kube.list("GitRepository").iter().map(pull).collect()
+    let sleeps = |repository: &&Value| repository.pointer("/spec/suspend") == Some(&Value::Bool(true));
+    kube.list("GitRepository").iter().filter(|repository| !sleeps(repository)).map(pull).collect()
 }
 
 /// The request to look that has been written onto a GitRepository.

@@ -403,7 +403,7 @@ const REFUSED: [Refused; 12] = [
         "a job that is in Git",
         |stage| cron_job(stage, &from_git()),
         Exit::Taken,
-        "commit spec.suspend: true to CronJob flux-system/refresh, in what Kustomization flux-system/flux-system applies",
+        "CronJob flux-system/refresh, in what Kustomization flux-system/flux-system applies, and run this again",
     ),
     (
         "a Secret that is in Git",
@@ -543,6 +543,30 @@ async fn a_whole_namespace_is_told_apart() {
     world.never_failed().await;
     assert_eq!(world.get("BearerToken", "shared")["spec"]["identity"]["clientId"], client(0));
     world.again().await;
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_another_namespace_the_identity_is_to_be_named() {
+    let world = World::with(|stage| {
+        for object in [
+            json!({"apiVersion": "v1", "kind": "Secret", "data": {"password": STANDARD.encode(PAT)}}),
+            json!({
+                "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+                "spec": {"url": REPOSITORY, "suspend": true, "secretRef": {"name": "apps"}},
+            }),
+        ] {
+            let mut object = object;
+            object["metadata"] = json!({"name": "apps", "namespace": "team"});
+            stage.kube.apply(object);
+        }
+    });
+    let world = world.await;
+    says(&world.migrate("-n team --dry-run").await, Exit::Usage, &["choose one with --tenant-id and --client-id"]);
+    let ids = format!("--tenant-id {TENANT} --client-id {}", client(0));
+    let said = world.migrate(&format!("-n team --dry-run {ids}")).await;
+    says(&said, Exit::Changes, &["+ let the controller fill Secret apps", "+ create BearerToken apps"]);
+    assert!(!said.stdout.contains("wait for Flux"), "it is suspended: {}", said.stdout);
     world.end().await;
 }
 
