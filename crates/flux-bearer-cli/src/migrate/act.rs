@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::plan::{Move, SUSPENDED_BY, Step};
 use crate::args::Global;
-use crate::cluster::{At, Cluster};
+use crate::cluster::{At, Cluster, is_ours};
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
 use crate::kinds::{BEARER_TOKEN, CRON_JOB, GIT_REPOSITORY, Kind, SECRET};
@@ -163,7 +163,10 @@ impl Acting<'_> {
                 }
                 Step::Grant(rights) => {
                     for at in rights.iter().filter_map(At::of) {
-                        self.cluster.delete(at).await?;
+                        // One that somebody else had made stays.
+                        if self.cluster.metadata(at).await?.is_some_and(|found| is_ours(&found.metadata)) {
+                            self.cluster.delete(at).await?;
+                        }
                     }
                 }
                 Step::AwaitJob(_) | Step::AwaitToken | Step::Switch(..) | Step::AwaitFlux(_) => {}
