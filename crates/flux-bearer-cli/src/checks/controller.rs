@@ -130,7 +130,7 @@ fn version(facts: &Facts) -> Verdict {
 }
 
 /// Repository and tag of an image; nothing where it has no tag.
-pub(super) fn tag(image: &str) -> Option<(&str, &str)> {
+pub(crate) fn tag(image: &str) -> Option<(&str, &str)> {
     let named = image.split('@').next()?;
     named.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))
 }

@@ -13,6 +13,7 @@ pub use super::cloud::Cloud;
 pub use super::rights::Rbac;
 use crate::cluster::{At, Cluster};
 use crate::exit::{Exit, Trouble};
+use crate::flux::{FLUX_SYSTEM, SOURCE_CONTROLLER};
 use crate::issuer::{self, Published};
 use crate::kinds::{
     ADMISSION_BINDING, ADMISSION_POLICY, BEARER_TOKEN, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CRON_JOB,
@@ -36,9 +37,6 @@ pub type Key = (String, String);
 
 /// Name of the lease that the controller's replicas hold.
 const LEADER: &str = "flux-bearer-controller-leader-election";
-
-/// Where Flux lives unless somebody has moved it.
-const FLUX_SYSTEM: &str = "flux-system";
 
 /// The definition of a `GitRepository`.
 const GIT_REPOSITORIES: &str = "gitrepositories.source.toolkit.fluxcd.io";
@@ -209,7 +207,7 @@ fn accounts(
 }
 
 /// The service account of a Deployment's Pods.
-pub(super) fn account_of(deployment: &Value) -> &str {
+pub(crate) fn account_of(deployment: &Value) -> &str {
     match text(deployment, "/spec/template/spec/serviceAccountName") {
         "" => "default",
         name => name,
@@ -222,7 +220,7 @@ pub(super) fn default_account(controller: &Value) -> String {
 }
 
 /// The value of an argument (`--name=value`) of a Deployment's first container.
-pub(super) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str> {
+pub(crate) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str> {
     let arguments = items(deployment, "/spec/template/spec/containers/0/args").filter_map(Value::as_str);
     arguments.filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('=')).last()
 }
@@ -231,6 +229,11 @@ pub(super) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str>
 pub(super) fn variable<'a>(deployment: &'a Value, wanted: &str) -> Option<&'a str> {
     let mut variables = items(deployment, "/spec/template/spec/containers/0/env");
     variables.find(|variable| text(variable, "/name") == wanted).map(|variable| text(variable, "/value"))
+}
+
+/// Who may do what in a namespace, or everywhere.
+pub(crate) async fn rbac(cluster: &Cluster, namespace: &str) -> Known<Rbac> {
+    Look { cluster, namespace }.rbac().await
 }
 
 #[derive(Clone, Copy)]
@@ -274,7 +277,7 @@ impl Look<'_> {
         found.map(|objects| objects.iter().map(Token::of).collect()).map_err(why)
     }
 
-    async fn rbac(&self) -> Known<Rbac> {
+    async fn rbac(self) -> Known<Rbac> {
         let (roles, cluster_roles, bindings, cluster_bindings) = tokio::join!(
             self.everywhere(ROLE),
             self.everywhere(CLUSTER_ROLE),
@@ -298,7 +301,7 @@ impl Look<'_> {
     }
 
     async fn source_controller(&self) -> Known<Option<Value>> {
-        let at = |namespace| At { kind: DEPLOYMENT, namespace, name: "source-controller" };
+        let at = |namespace| At { kind: DEPLOYMENT, namespace, name: SOURCE_CONTROLLER };
         match self.object(at(self.namespace)).await {
             Ok(None) if self.namespace != FLUX_SYSTEM => self.object(at(FLUX_SYSTEM)).await,
             found => found,

@@ -20,7 +20,10 @@ use std::fmt;
 
 use serde_json::Value;
 
+pub(crate) use self::controller::tag;
 use self::facts::Facts;
+pub(crate) use self::rights::Deed;
+pub(crate) use self::secret::{CREDENTIALS, SSA, owners};
 use crate::exit::{Exit, Trouble};
 use crate::kinds::Kind;
 

@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 
 use super::facts::{AzureFacts, ClusterFacts, Facts};
 use super::wanted::{Level, Wanted};
+use crate::args::FluxMode;
 use crate::exit::{Exit, Trouble};
+use crate::flux::Identities;
+use crate::issuer;
 use crate::manifests::PART_OF;
 use crate::tokens::Token;
 
@@ -83,6 +86,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What is as it should be, in words.
     pub kept: Vec<String>,
+    /// What a person should know before it is done.
+    pub notes: Vec<String>,
 }
 
 impl Change {
@@ -159,6 +164,7 @@ pub fn plan(wanted: &Wanted, facts: &Facts) -> Result<Plan, Trouble> {
     plan_organization(wanted, facts, &mut plan);
     plan_cluster(wanted, facts, &mut plan)?;
     check_rights(wanted, facts, &plan)?;
+    plan.notes.extend(native_fits(facts));
     Ok(plan)
 }
 
@@ -263,6 +269,7 @@ fn missing(access: &Access, wanted: u32) -> u32 {
 
 fn plan_cluster(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), Trouble> {
     let cluster = &facts.cluster;
+    plan_flux(wanted, cluster, plan)?;
     check_secret(wanted, cluster)?;
     if cluster.namespace {
         plan.kept.push(format!("namespace {}", wanted.namespace));
@@ -282,6 +289,40 @@ fn plan_cluster(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), T
         plan.changes.push(Change::AwaitFlux);
     }
     Ok(())
+}
+
+fn plan_flux(wanted: &Wanted, cluster: &ClusterFacts, plan: &mut Plan) -> Result<(), Trouble> {
+    let Wanted { namespace, secret, .. } = wanted;
+    match (&cluster.flux, wanted.flux) {
+        (Some(flux), _) => plan.kept.push(format!("{flux}: nothing of it is changed but Secret {namespace}/{secret}")),
+        (None, Some(FluxMode::Existing)) => {
+            let cause = "--flux existing: there is no Flux in this cluster, for it has no Deployment source-controller";
+            let fix = "leave --flux out, and install Flux afterwards; or choose the right cluster with --context";
+            return Err(Trouble::new(Exit::NotFound, cause, fix));
+        }
+        (None, None) => {}
+    }
+    Ok(())
+}
+
+/// Where Flux's own way is the better one, what speaks for it. It is said and nothing is made of it, for only a person knows
+/// what is to come.
+fn native_fits(facts: &Facts) -> Option<String> {
+    let Facts { azure, organization, cluster } = facts;
+    let flux = cluster.flux.as_ref().filter(|flux| flux.is_native())?;
+    let patched_by = flux.patched_by()?;
+    let alone = !cluster.has_others && azure.credentials.iter().all(|one| one.issuer == cluster.issuer);
+    if !alone || !issuer::is_aks(&cluster.issuer, &organization.tenant) {
+        return None;
+    }
+    let how = match flux.identities {
+        Identities::Each => "a service account with the identity's ids, in the GitRepository's spec.serviceAccountName",
+        _ => patched_by,
+    };
+    Some(format!(
+        "on one AKS cluster of one tenant with one identity, Flux's own provider: azure fits better: it takes no Secret and \
+         no further controller, but {how}"
+    ))
 }
 
 /// A Secret of somebody else is not taken without being told to, and one of another BearerToken not at all.
@@ -314,7 +355,7 @@ fn plan_token(wanted: &Wanted, facts: &Facts, plan: &mut Plan) {
     } else {
         plan.changes.push(Change::ApplyToken { manifest, replaces: cluster.token.is_some() });
     }
-    let ready = cluster.token.as_ref().is_some_and(is_ready);
+    let ready = cluster.token.as_ref().is_some_and(Token::opens);
     if !same || !ready {
         plan.changes.push(Change::AwaitToken);
     }
@@ -352,11 +393,6 @@ pub(super) fn manifest(wanted: &Wanted, identity: &UserAssigned) -> Value {
         "metadata": {"name": wanted.name, "namespace": wanted.namespace, "labels": {label: value}},
         "spec": spec,
     })
-}
-
-/// Whether the Secret holds a token of the current spec that opens the repositories.
-pub(super) fn is_ready(token: &Token) -> bool {
-    token.outcome() == Some(Ok(())) && token.is_accessible()
 }
 
 /// Says which right is missing before anything is changed.

@@ -3,7 +3,7 @@
 use flux_bearer::repository::Repository;
 use flux_bearer::resource::Format;
 
-use crate::args::{Access, Global, Place, Setup};
+use crate::args::{Access, FluxMode, Global, Place, Setup};
 use crate::exit::Trouble;
 use crate::manifests::Installation;
 
@@ -39,6 +39,8 @@ pub struct Wanted {
     pub secret: String,
     /// Whether a Secret that somebody else made may be taken over.
     pub adopt: bool,
+    /// Which Flux is to read the Secret; nothing means the one there is, if any.
+    pub flux: Option<FluxMode>,
     /// Image of the controller; nothing means the release's own.
     pub image: Option<String>,
 }
@@ -58,6 +60,7 @@ impl Wanted {
             location: flags.location.clone(),
             issuer: flags.issuer.clone(),
             adopt: flags.adopt,
+            flux: flags.flux,
             image: flags.image.clone(),
             ..Self::named(&flags.repository, &flags.name, secret, &flags.place, global)?
         })
@@ -97,6 +100,7 @@ impl Wanted {
             name: name.to_owned(),
             secret: secret.to_owned(),
             adopt: false,
+            flux: None,
             image: None,
         })
     }

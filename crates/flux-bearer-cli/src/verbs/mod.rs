@@ -31,6 +31,7 @@ pub(crate) async fn run(arguments: &Arguments, edge: &Edge) -> Result<Exit, Trou
         Verb::Completion(wanted) => Ok(completion::run(wanted, global, edge)),
         Verb::Complete(wanted) => complete::run(wanted, global, edge).await,
         Verb::Setup(wanted) => crate::setup::run(wanted, global, edge).await,
+        Verb::Migrate(wanted) => crate::migrate::run(wanted, global, edge).await,
         Verb::Rescue(wanted) => rescue::run(wanted, global, edge).await,
         Verb::Uninstall(wanted) => uninstall::run(wanted, global, edge).await,
         Verb::Version(wanted) => version::run(wanted, global, edge).await,

@@ -200,6 +200,10 @@ impl Party<'_> {
     async fn sign_in(&self, client: Client, way: &str, client_id: &str) -> anyhow::Result<Result<String, String>> {
         let mut variables = vec![("AZURE_TENANT_ID", TENANT_ID), ("AZURE_CLIENT_ID", client_id)];
         // Nothing else: some clients go by whichever they find.
+        if way == "flux" {
+            // AKS's webhook sets it, and without it Flux goes by the machine's identity.
+            variables.push(("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/"));
+        }
         variables.extend(match way {
             "workload" | "flux" => Some(("AZURE_FEDERATED_TOKEN_FILE", self.files.assertion.as_str())),
             "secret" | "msal" => Some(("AZURE_CLIENT_SECRET", SECRET)),

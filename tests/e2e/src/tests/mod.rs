@@ -9,6 +9,7 @@ mod from_nothing;
 mod kube_cases;
 mod leader;
 mod lockout;
+mod migrate;
 mod namespace;
 mod official;
 mod outage;
@@ -46,6 +47,7 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: leader::NAME, run: |run| leader::run(run).boxed_local() },
     Test { name: api_server::NAME, run: |run| api_server::run(run).boxed_local() },
     Test { name: adoption::NAME, run: |run| adoption::run(run).boxed_local() },
+    Test { name: migrate::NAME, run: |run| migrate::run(run).boxed_local() },
     Test { name: lockout::NAME, run: |run| lockout::run(run).boxed_local() },
     Test { name: release::NAME, run: |run| release::run(run).boxed_local() },
     Test { name: poisoned::NAME, run: |run| poisoned::run(run).boxed_local() },
