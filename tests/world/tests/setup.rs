@@ -408,6 +408,24 @@ async fn an_identity_from_before_is_used_and_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_denial_is_told_and_left_to_whoever_made_it() {
+    let stage = company();
+    let life = live(&stage);
+    assert_eq!(set_up(&stage).await.exit, Exit::Done);
+    let deny = |state: &mut State| {
+        let entries = organization(state).access_control.iter_mut();
+        entries.for_each(|entry| (entry.allow, entry.deny) = (0, entry.allow));
+    };
+    stage.world.edit(deny).unwrap();
+    let before = stage.world.state();
+    let said = set_up(&stage).await;
+    life.end().await;
+    assert_eq!(said.exit, Exit::Policy, "{}", said.stderr);
+    assert!(said.stderr.contains("flux-bearer is denied project platform by an entry of its own"), "{}", said.stderr);
+    assert_eq!(stage.world.state(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_secret_of_another_bearer_token_is_not_taken_whatever_is_said() {
     let stage = company();
     let life = live(&stage);

@@ -161,6 +161,7 @@ impl Change {
 pub fn plan(wanted: &Wanted, facts: &Facts) -> Result<Plan, Trouble> {
     let mut plan = Plan::default();
     plan_azure(wanted, &facts.azure, &facts.cluster.issuer, &mut plan)?;
+    check_denials(wanted, facts)?;
     plan_organization(wanted, facts, &mut plan);
     plan_cluster(wanted, facts, &mut plan)?;
     check_rights(wanted, facts, &plan)?;
@@ -248,6 +249,23 @@ fn plan_organization(wanted: &Wanted, facts: &Facts, plan: &mut Plan) {
         0 => plan.kept.push(format!("rights on repository {}", wanted.repository.repository())),
         bits => plan.changes.push(Change::GrantRepository { bits }),
     }
+}
+
+/// A denial wins over whatever is allowed, and somebody has decided on it: it is not taken away here.
+fn check_denials(wanted: &Wanted, facts: &Facts) -> Result<(), Trouble> {
+    let Some(member) = &facts.organization.member else { return Ok(()) };
+    let (project, repository) = (wanted.repository.project(), wanted.repository.repository());
+    for (access, needed, what) in [
+        (&member.project, bits::PROJECT_READ, format!("project {project}")),
+        (&member.repository, repository_bits(wanted.level), format!("repository {repository}")),
+    ] {
+        if access.deny & needed != 0 {
+            let cause = format!("{} is denied {what} by an entry of its own", wanted.identity);
+            let fix = format!("take the denial back in the security settings of {what}, or choose another --identity");
+            return Err(Trouble::new(Exit::Policy, cause, fix));
+        }
+    }
+    Ok(())
 }
 
 fn organization(wanted: &Wanted) -> String {
