@@ -8,6 +8,7 @@ target=${CARGO_TARGET_DIR:-$here/../../target}
 lines=$("$here/tools/build")
 eval "$lines"
 export ETCD KUBE_APISERVER KUBECTL KUBE_CONTROLLER_MANAGER SOURCE_CONTROLLER KUSTOMIZE_CONTROLLER FLUX_CRDS
+export PYTHON_CLIENTS JAVASCRIPT_CLIENTS GO_CLIENTS RUST_CLIENTS
 # Where flux-bearer looks for it.
 export PATH=${FLUX%/*}:$PATH
 
@@ -24,6 +25,7 @@ binaries=$(cd "$FLUX_BEARER_BINARIES" && pwd)
 export FLUX_BEARER_CONTROLLER=$binaries/flux-bearer-controller
 export FLUX_BEARER=$binaries/flux-bearer
 export FLUX_BEARER_INSTALL=$here/manifests/install
+export FLUX_BEARER_CLIENTS=$here/clients
 
 inside() { # ARGUMENT...
   local folder

@@ -12,6 +12,7 @@ mod federation;
 mod identity;
 mod permissions;
 mod provider;
+mod role;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ pub use federation::FederatedCredential;
 pub use identity::UserAssigned;
 pub use permissions::{Permissions, Scope};
 pub use provider::{CONTAINER_SERVICE, MANAGED_IDENTITY, ProviderState};
+pub use role::RoleAssignment;
 
 use crate::arm::call::{Target, delete, find, list, put};
 use crate::field::{guid, or_default, shown, text};

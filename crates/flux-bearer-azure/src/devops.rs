@@ -15,10 +15,10 @@ use flux_bearer::failure::Failure;
 use flux_bearer::failure::devops_rest::{Operation, anonymous};
 use serde::Deserialize;
 
-pub use access::{Access, Namespace, bits, project_token, repository_token};
+pub use access::{Access, Namespace, bits, project_token, project_tokens, repository_token, repository_tokens};
 pub use entitlement::{Entitlement, EntitlementStatus, Licence, NotAdded};
 pub use flux_bearer::failure::devops_rest::EntitlementRefused;
-pub use principal::Member;
+pub use principal::{Group, Member};
 pub use tenant::{Backing, discover_tenant};
 
 use crate::devops::call::{CORE, PREVIEW_1, Target, V7_1, find, get};

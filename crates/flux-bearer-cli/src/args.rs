@@ -80,12 +80,14 @@ pub enum Format {
 
 /// What to do.
 ///
-/// The value name of an argument says what can stand there, also to completion: `BEARERTOKEN`, `CHECK`, `NAMESPACE` and
-/// `CONTEXT` are the names of what there is; see `verbs/complete.rs`.
+/// The value name of an argument says what can stand there, also to completion: `BEARERTOKEN`, `GITREPOSITORY`,
+/// `CHECK`, `NAMESPACE` and `CONTEXT` are the names of what there is; see `verbs/complete.rs`.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Make everything from the managed identity to a Flux that pulls; again changes nothing
     Setup(Box<Setup>),
+    /// Replace the PAT, CronJob or `provider: azure` that Flux pulls with, without a failed pull in between
+    Migrate(Migrate),
     /// Take back what `setup` made
     Uninstall(Box<Uninstall>),
     /// Bootstrap Flux from the repository, by a token that pushes once and does not stay
@@ -150,6 +152,15 @@ pub enum Access {
     Contribute,
 }
 
+/// Which Flux is to read the Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FluxMode {
+    /// The one that is installed. Nothing of it is changed but the Secret.
+    Existing,
+    /// One that is made as the last step, by `flux bootstrap git`.
+    Bootstrap,
+}
+
 /// What `setup` takes.
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
@@ -182,13 +193,13 @@ pub struct Setup {
     #[arg(long)]
     pub adopt: bool,
 
+    /// Which Flux reads the Secret; without it the one that is installed, if there is one
+    #[arg(long, value_enum)]
+    pub flux: Option<FluxMode>,
+
     /// Image of the controller
     #[arg(long)]
     pub image: Option<String>,
-
-    /// Which Flux it is for
-    #[arg(long, value_enum, default_value = "existing")]
-    pub flux: FluxMode,
 
     /// Which part of the repository is the cluster's, with --flux bootstrap.
     #[command(flatten)]
@@ -213,15 +224,6 @@ pub struct Setup {
     /// More arguments for `flux bootstrap git`, with --flux bootstrap
     #[arg(last = true, value_name = "ARGUMENT")]
     pub more: Vec<String>,
-}
-
-/// Which Flux a set-up is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FluxMode {
-    /// One that is there, or comes later.
-    Existing,
-    /// One that is made as the last step, by `flux bootstrap git`.
-    Bootstrap,
 }
 
 /// Which part of the repository is the cluster's.
@@ -271,6 +273,34 @@ pub struct Bootstrap {
     /// More arguments for `flux bootstrap git`
     #[arg(last = true, value_name = "ARGUMENT")]
     pub more: Vec<String>,
+}
+
+/// What `migrate` takes.
+#[derive(Args, Debug)]
+pub struct Migrate {
+    /// Names of GitRepositories; without any, all of the namespace
+    #[arg(value_name = "GITREPOSITORY")]
+    pub names: Vec<String>,
+
+    /// Tenant of the identity; without it that of the namespace's BearerTokens, or of the controller's pod
+    #[arg(long, requires = "client_id")]
+    pub tenant_id: Option<String>,
+
+    /// Client (application) id of the identity; without it as for the tenant
+    #[arg(long, requires = "tenant_id")]
+    pub client_id: Option<String>,
+
+    /// CronJob that fills the Secret, where it can't be told by what it does
+    #[arg(long)]
+    pub cron_job: Option<String>,
+
+    /// Make the changes without asking
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Show the plan and change nothing; exit status 4 if there is something to change
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
 }
 
 /// What `uninstall` takes.
@@ -348,7 +378,7 @@ impl Verb {
         use Format::{Json, Name, Short, Table, Wide, Yaml};
         match self {
             Self::Get(_) => &[Table, Wide, Json, Yaml, Name],
-            Self::Setup(_) | Self::Uninstall(_) => &[Table, Json],
+            Self::Setup(_) | Self::Uninstall(_) | Self::Migrate(_) => &[Table, Json],
             Self::Version(_) => &[Table, Json, Yaml],
             Self::Check(_) => &[Table, Short, Json],
             Self::Explain(_) => &[Table, Json, Name],
@@ -367,9 +397,10 @@ impl Verb {
         Err(Trouble::usage(cause, format!("leave -o out, or choose one of: {}", known.join(", "))))
     }
 
-    /// Whether the verb goes on until it is interrupted, and `--timeout` does not end it.
-    pub fn is_endless(&self) -> bool {
-        matches!(self, Self::Get(wanted) if wanted.watch)
+    /// Whether `--timeout` does not end the verb from outside: it goes on until it is interrupted, or has to put back
+    /// what it has begun.
+    pub fn keeps_time(&self) -> bool {
+        matches!(self, Self::Migrate(_)) || matches!(self, Self::Get(wanted) if wanted.watch)
     }
 }
 
@@ -595,6 +626,14 @@ pub struct Check {
     /// End with status 3 where there are warnings
     #[arg(long)]
     pub strict: bool,
+
+    /// Subscription of the identities, by id or name; without it every one that you see
+    #[arg(long, env = "AZURE_SUBSCRIPTION_ID")]
+    pub subscription: Option<String>,
+
+    /// How to sign in to Azure and Azure DevOps; who is not signed in leaves these two out.
+    #[command(flatten)]
+    pub operator: Operator,
 }
 
 /// What `explain` takes.

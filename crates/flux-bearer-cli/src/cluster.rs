@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::{Request, header};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{
     Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
@@ -93,6 +94,13 @@ impl Cluster {
     pub async fn metadata(&self, at: At<'_>) -> Result<Option<PartialObjectMeta<DynamicObject>>, Trouble> {
         let found = present(self.api(at.kind, Some(at.namespace)).get_metadata(at.name).await);
         found.map_err(|error| self.trouble(&error, "get", at))
+    }
+
+    /// Whether there is a Secret of this type: metadata doesn't tell it, a selector does.
+    pub async fn is_of_type(&self, at: At<'_>, kind: &str) -> Result<bool, Trouble> {
+        let wanted = ListParams::default().fields(&format!("metadata.name={},type={kind}", at.name));
+        let found = self.api(at.kind, Some(at.namespace)).list_metadata(&wanted).await;
+        found.map(|found| !found.items.is_empty()).map_err(|error| self.trouble(&error, "list", at))
     }
 
     /// The objects of a kind, in one namespace or in all; nothing where there is no such kind.
@@ -293,6 +301,14 @@ impl Cluster {
             _ => unreachable_server(self),
         }
     }
+}
+
+/// Whether nobody but us has made an object what it is. What Kubernetes itself adds doesn't count.
+pub(crate) fn is_ours(metadata: &ObjectMeta) -> bool {
+    let entries =
+        metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.as_deref().unwrap_or("").is_empty());
+    let managers: Vec<&str> = entries.filter_map(|entry| entry.manager.as_deref()).collect();
+    managers.contains(&MANAGER) && managers.iter().all(|manager| *manager == MANAGER || manager.starts_with("kube-"))
 }
 
 /// What was found. An API server says 404 in words of its own for an object, and in plain text for a kind: neither is there.

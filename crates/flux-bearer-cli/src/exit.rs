@@ -109,6 +109,8 @@ impl From<Failure> for Trouble {
             _ if failure.class == Class::Transient => Exit::Network,
             _ => Exit::Failed,
         };
-        Self { exit, cause: format!("{}: {}", failure.code, failure.cause), fix: failure.fix.into_owned() }
+        // The rules speak of the controller, which tries again by itself.
+        let fix = failure.fix.replace("Retried by itself", "Run it again").replace("retried by itself", "run it again");
+        Self { exit, cause: format!("{}: {}", failure.code, failure.cause), fix }
     }
 }

@@ -32,6 +32,14 @@ pub(crate) fn public(discovery: &Value) -> Option<Url> {
     public.then_some(url)
 }
 
+/// Whether it is that of an AKS cluster in this tenant: `https://REGION.oic.prod-aks.azure.com/TENANT/CLUSTER/`.
+pub(crate) fn is_aks(issuer: &str, tenant: &str) -> bool {
+    let Ok(url) = Url::parse(issuer) else { return false };
+    let host = url.host_str().is_some_and(|host| host.ends_with(".oic.prod-aks.azure.com"));
+    let named = url.path_segments().and_then(|mut parts| parts.next());
+    host && named.is_some_and(|named| named.eq_ignore_ascii_case(tenant))
+}
+
 /// What the issuer publishes. It is asked as anybody would be: no credential goes along.
 pub(crate) async fn published(web: &Http, issuer: &Url) -> Result<Published, String> {
     let document =

@@ -74,6 +74,17 @@ pub const GIT_REPOSITORY: Kind = namespaced("source.toolkit.fluxcd.io", "v1", "G
 /// Flux's Kustomization.
 pub const KUSTOMIZATION: Kind = namespaced("kustomize.toolkit.fluxcd.io", "v1", "Kustomization", "kustomizations");
 
+/// Flux's writer: it pushes to what a GitRepository reads, with the same Secret.
+pub const IMAGE_AUTOMATION: Kind =
+    namespaced("image.toolkit.fluxcd.io", "v1", "ImageUpdateAutomation", "imageupdateautomations");
+/// The same of Flux before 2.7.
+pub const IMAGE_AUTOMATION_BETA: Kind = Kind { version: "v1beta2", ..IMAGE_AUTOMATION };
+/// Flux's source of Helm charts.
+pub const HELM_REPOSITORY: Kind = namespaced("source.toolkit.fluxcd.io", "v1", "HelmRepository", "helmrepositories");
+/// flux-operator's list of branches and pull requests, which signs in with user name and password.
+pub const INPUT_PROVIDER: Kind =
+    namespaced("fluxcd.controlplane.io", "v1", "ResourceSetInputProvider", "resourcesetinputproviders");
+
 /// Every kind that a manifest of ours may have.
 pub const ALL: [Kind; 17] = [
     BEARER_TOKEN,

@@ -12,12 +12,15 @@ pub mod args;
 pub mod bootstrap;
 pub mod checks;
 pub mod cluster;
+mod cron_job;
 pub mod edge;
 pub mod exit;
+pub mod flux;
 mod identity_token;
 pub mod issuer;
 pub mod kinds;
 pub mod manifests;
+mod migrate;
 mod object;
 pub mod out;
 pub mod real;
@@ -46,7 +49,7 @@ pub async fn run(words: Vec<OsString>, edge: &Edge) -> Exit {
     arguments.global.program = called(&words);
     let limit = arguments.global.timeout;
     let done = match () {
-        () if arguments.verb.is_endless() => verbs::run(&arguments, edge).await,
+        () if arguments.verb.keeps_time() => verbs::run(&arguments, edge).await,
         () => timeout(limit, verbs::run(&arguments, edge)).await.unwrap_or_else(|_| Err(timed_out(limit))),
     };
     match done {

@@ -52,7 +52,7 @@ pub fn controller(wanted: &Installation) -> Result<Vec<Value>, Trouble> {
         all.extend(documents(file)?);
     }
     if (wanted.namespace.as_str(), wanted.secret.as_str()) != (NAMESPACE, SECRET) {
-        all.extend(secret_role(wanted));
+        all.extend(secret_rights(&wanted.namespace, &wanted.secret, &wanted.namespace));
     }
     for manifest in &mut all {
         place(manifest, &wanted.namespace);
@@ -73,21 +73,23 @@ fn documents(text: &str) -> Result<Vec<Value>, Trouble> {
     })
 }
 
-/// The right to fill one more Secret: a Role of its own, so that two set-ups don't overwrite each other's.
-fn secret_role(wanted: &Installation) -> [Value; 2] {
-    let name = format!("flux-bearer-secret-{}", wanted.secret);
+/// What the controller in the namespace `home` needs to fill one more Secret: a Role of its own, so that two set-ups don't
+/// overwrite each other's.
+pub(crate) fn secret_rights(namespace: &str, secret: &str, home: &str) -> [Value; 2] {
+    let name = format!("flux-bearer-secret-{secret}");
     let group = "rbac.authorization.k8s.io";
-    let metadata = json!({"name": name, "namespace": NAMESPACE});
+    let (label, value) = PART_OF;
+    let metadata = json!({"name": name, "namespace": namespace, "labels": {label: value}});
     let verbs = ["get", "list", "watch", "create", "patch"];
     [
         json!({
             "apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": metadata,
-            "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": [wanted.secret], "verbs": verbs}],
+            "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": verbs}],
         }),
         json!({
             "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": metadata,
             "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": CONTROLLER, "namespace": NAMESPACE}],
+            "subjects": [{"kind": "ServiceAccount", "name": CONTROLLER, "namespace": home}],
         }),
     ]
 }
@@ -157,6 +159,17 @@ mod tests {
         let roles = |all: Vec<Value>| all.iter().filter(|one| one["kind"] == "Role").count();
         assert_eq!(roles(controller(&installation("flux-system", "flux-system")).unwrap()), 2);
         assert_eq!(roles(controller(&installation("flux-system", "fleet")).unwrap()), 3);
+    }
+
+    #[test]
+    fn a_right_in_another_namespace_is_that_of_the_controller_at_home() {
+        let [role, binding] = secret_rights("team", "fleet", "flux-system");
+        assert_eq!(
+            (&role["metadata"]["namespace"], &binding["metadata"]["namespace"]),
+            (&json!("team"), &json!("team"))
+        );
+        assert_eq!(role["rules"][0]["resourceNames"], json!(["fleet"]));
+        assert_eq!(binding["subjects"][0]["namespace"], "flux-system");
     }
 
     #[test]

@@ -7,9 +7,11 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flux_bearer_azure::http::{Http, Network};
+use flux_bearer_azure::http::{AGENT, Http, Network};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -94,6 +96,8 @@ async fn connect(which: &Which) -> Result<Cluster, Trouble> {
         .map_err(|_| trouble(format!("the kubeconfig has no usable context {context:?}")))?;
     config.connect_timeout = Some(Duration::from_secs(10));
     config.read_timeout = Some(Duration::from_secs(60));
+    // So that the audit log of an API server tells our requests from kubectl's.
+    config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
     let server = config.cluster_url.to_string();
     let client = Client::try_from(config).map_err(|_| trouble(format!("context {context:?} can't be used")))?;
     Ok(Cluster { client, context, server })

@@ -112,6 +112,11 @@ impl Token {
         self.condition(ACCESSIBLE, "True").is_some()
     }
 
+    /// Whether the Secret holds a token of the current spec that opens the repositories.
+    pub fn opens(&self) -> bool {
+        self.outcome() == Some(Ok(())) && self.is_accessible()
+    }
+
     /// Why only a person's change can help.
     pub fn stalled(&self) -> Option<&str> {
         self.condition(STALLED, "True").map(|condition| condition.message.as_str())
@@ -121,6 +126,17 @@ impl Token {
     pub fn message(&self) -> &str {
         let ready = self.condition(READY, "True").map(|condition| condition.message.as_str());
         self.failing().or_else(|| self.unready()).or(ready).unwrap_or("waiting to be reconciled")
+    }
+
+    /// The same, proven since the spec was changed last.
+    pub fn proves(&self) -> bool {
+        let accessible = self.condition(ACCESSIBLE, "True");
+        self.opens() && accessible.is_some_and(|found| found.observed_generation == Some(self.generation))
+    }
+
+    /// Whether it has answered this request, if there is one.
+    pub fn has_handled(&self, request: Option<&str>) -> bool {
+        request.is_none() || self.status.last_handled_reconcile_at.as_deref() == request
     }
 
     /// How the last look of the controller ended; nothing while it goes on trying.

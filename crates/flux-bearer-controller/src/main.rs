@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use flux_bearer::identity::Pod;
 use flux_bearer_azure::entra::Authority;
-use flux_bearer_azure::http::{Http, Network};
+use flux_bearer_azure::http::{AGENT, Http, Network};
 use flux_bearer_azure::mint::Azure;
 use flux_bearer_azure::workload::Assertion;
 use flux_bearer_controller::args::Args;
@@ -18,6 +18,8 @@ use flux_bearer_controller::metrics::Metrics;
 use flux_bearer_controller::run::{End, Parts, Settings, run};
 use flux_bearer_controller::watch::Scope;
 use flux_bearer_controller::{lease, logs, server};
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -91,6 +93,8 @@ async fn kubernetes() -> anyhow::Result<Client> {
     config.connect_timeout = Some(Duration::from_secs(5));
     // What kube's client would send anew by itself could start after the lease is lost. The loop tries again on its own.
     config.default_retry = false;
+    // So that the audit log of an API server tells who asked.
+    config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
     Client::try_from(config).context("the Kubernetes client can't be set up")
 }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub(crate) use self::access::covers;
 use self::access::{compare, try_out};
 pub(crate) use self::ownership::CONTESTED;
 pub use self::ownership::CORRECTIONS;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::decide::{CONTESTED, Observed, Probe, Takes, Write};
+use crate::decide::{CONTESTED, Observed, Probe, Takes, Write, covers};
 use crate::failure::Failure;
 use crate::resource::{BearerTokenStatus, StatusIdentity};
 use crate::schedule::{Failing, is_usable};
@@ -131,6 +131,9 @@ impl Report {
     fn access(&mut self, observed: &Observed<'_>, record: Option<&Record>) {
         let unsafe_repository = observed.wanted.ok().and_then(|wanted| wanted.unsafe_repository.as_ref());
         let probe = record.and_then(|record| observed.probes.iter().find(|probe| probe.identity == record.identity));
+        // One from before a repository was named says nothing of it.
+        let wanted = observed.wanted.map_or(&[][..], |wanted| &wanted.repositories);
+        let probe = probe.filter(|probe| covers(probe, wanted));
         let say = match (unsafe_repository, probe) {
             (Some(failure), _) if record.is_some() => Some((false, from_failure(failure))),
             (_, Some(probe)) => Some(opened(probe)),

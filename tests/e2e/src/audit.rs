@@ -1,4 +1,5 @@
-//! What our controller asked of the API server, as the API server's own audit log has it.
+//! What our controller asked of the API server, and what an administrator changed there, as the API server's own audit log
+//! has it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,6 +9,12 @@ use serde::Deserialize;
 
 /// Under which name the API server notes the Pod that a token is bound to.
 const POD: &str = "authentication.kubernetes.io/pod-name";
+
+/// Who uses a test's kubeconfig: the test, its kubelet, and `flux-bearer`.
+const ADMINISTRATOR: &str = "admin";
+
+/// How `flux-bearer` calls itself.
+const AGENT: &str = "flux-bearer/";
 
 /// One request.
 #[derive(Debug, Deserialize)]
@@ -25,6 +32,8 @@ pub(crate) struct Entry {
     pub(crate) object_ref: Option<Object>,
     response_status: Option<Status>,
     user: User,
+    #[serde(default)]
+    user_agent: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,6 +43,7 @@ struct Status {
 
 #[derive(Debug, Deserialize)]
 struct User {
+    username: String,
     #[serde(default)]
     extra: BTreeMap<String, Vec<String>>,
 }
@@ -133,8 +143,21 @@ pub(crate) fn since(log: &Path, mark: Mark) -> anyhow::Result<Requests> {
     Ok(requests)
 }
 
-/// The requests since `mark`, in the order of their answers.
+/// The controller's requests since `mark`, in the order of their answers.
 pub(crate) fn entries(log: &Path, mark: Mark) -> anyhow::Result<Vec<Entry>> {
+    let all = everybodys(log, mark)?.into_iter();
+    Ok(all.filter(|entry| entry.user.username != ADMINISTRATOR).collect())
+}
+
+/// What `flux-bearer` changed since `mark`. A dry run changes nothing, and neither does asking what one may do.
+pub(crate) fn changes(log: &Path, mark: Mark) -> anyhow::Result<Vec<Entry>> {
+    let all = everybodys(log, mark)?.into_iter();
+    let all = all.filter(|entry| entry.user.username == ADMINISTRATOR && entry.user_agent.starts_with(AGENT));
+    let harmless = |entry: &Entry| entry.uri.contains("dryRun=All") || entry.is_about("selfsubjectaccessreviews");
+    Ok(all.filter(|entry| entry.is_accepted_write() && !harmless(entry)).collect())
+}
+
+fn everybodys(log: &Path, mark: Mark) -> anyhow::Result<Vec<Entry>> {
     let text = std::fs::read_to_string(log)?;
     let read = |line| serde_json::from_str(line).with_context(|| format!("no entry of an audit log: {line}"));
     text.lines().skip(mark.0).map(read).collect()

@@ -30,7 +30,7 @@ pub(crate) const OPERATOR_OBJECT: &str = "00000000-dddd-4000-8000-000000000002";
 const PERSON: &str = "00000000-eeee-4000-8000-000000000001";
 
 /// Who the API server says that our controller is.
-const ISSUER: &str = "https://127.0.0.1:6443";
+pub(crate) const ISSUER: &str = "https://127.0.0.1:6443";
 const SUBJECT: &str = "system:serviceaccount:flux-system:flux-bearer-controller";
 
 /// The simulated Azure.
@@ -152,7 +152,12 @@ impl Azure {
             effect: Some(effect),
             ..Fault::default()
         };
-        self.send(Method::PUT, "/faults", serde_json::to_string(&fault)?).await.map(drop)
+        self.set_fault(&fault).await
+    }
+
+    /// From now on requests meet this fault, too.
+    pub(crate) async fn set_fault(&self, fault: &Fault) -> anyhow::Result<()> {
+        self.send(Method::PUT, "/faults", serde_json::to_string(fault)?).await.map(drop)
     }
 
     /// Entra ID works again.
@@ -177,7 +182,8 @@ impl Azure {
         self.send(Method::DELETE, "/journal", String::new()).await.map(drop)
     }
 
-    async fn edit(&self, change: impl FnOnce(&mut State)) -> anyhow::Result<()> {
+    /// Changes what it knows.
+    pub(crate) async fn edit(&self, change: impl FnOnce(&mut State)) -> anyhow::Result<()> {
         let mut state = self.state().await?;
         change(&mut state);
         self.send(Method::PUT, "/state", serde_json::to_string_pretty(&state)?).await.map(drop)
@@ -189,7 +195,7 @@ impl Azure {
 }
 
 /// Adds somebody to an organisation, with the right to read all that is in it.
-fn admit(organization: &mut Organization, object_id: &str) {
+pub(crate) fn admit(organization: &mut Organization, object_id: &str) {
     organization.members.push(Member { object_id: object_id.to_owned(), ..Member::default() });
     for project in &mut organization.projects {
         project.readers.push(object_id.to_owned());

@@ -27,6 +27,11 @@ impl Repository {
         Ok(repository)
     }
 
+    /// Lists the branches of the repository at `url`, with this header.
+    pub(crate) async fn look(&self, url: &str, header: &str) -> anyhow::Result<()> {
+        self.git(&["-c", &format!("http.extraHeader={header}"), "ls-remote", "--exit-code", url, "main"]).await
+    }
+
     /// The clone.
     pub(crate) fn clone_folder(&self) -> &Path {
         &self.clone
@@ -74,7 +79,8 @@ impl Repository {
         git.current_dir(&self.clone).args(person).args(words);
         let done = git.output().await.context("can't run git")?;
         if !done.status.success() {
-            bail!("git {} failed: {}", words.join(" "), String::from_utf8_lossy(&done.stderr).trim());
+            let verb = words.iter().find(|word| !word.starts_with('-') && !word.contains('=')).unwrap_or(&"");
+            bail!("git {verb} failed: {}", String::from_utf8_lossy(&done.stderr).trim());
         }
         Ok(())
     }

@@ -44,6 +44,16 @@ impl Pki {
     }
 }
 
+/// A certificate of its own with an RSA key, in PEM: the certificate alone, and with its key, as Azure's clients read it.
+pub(crate) fn rsa_certificate(name: &str) -> anyhow::Result<(String, String)> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
+    let certificate = params.self_signed(&key)?.pem();
+    let with_key = format!("{certificate}{}", key.serialize_pem());
+    Ok((certificate, with_key))
+}
+
 fn authority() -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name.push(DnType::CommonName, "flux-bearer-e2e");

@@ -34,4 +34,19 @@ pub(crate) struct Tools {
     /// flux-bearer, the command line
     #[arg(long, env = "FLUX_BEARER")]
     pub(crate) flux_bearer: PathBuf,
+    /// Folder of the programs over official clients
+    #[arg(long, env = "FLUX_BEARER_CLIENTS")]
+    pub(crate) clients: PathBuf,
+    /// Folder of Python's packages
+    #[arg(long, env = "PYTHON_CLIENTS")]
+    pub(crate) python_clients: PathBuf,
+    /// Folder of the program over JavaScript's clients, with their packages
+    #[arg(long, env = "JAVASCRIPT_CLIENTS")]
+    pub(crate) javascript_clients: PathBuf,
+    /// The program over Go's clients
+    #[arg(long, env = "GO_CLIENTS")]
+    pub(crate) go_clients: PathBuf,
+    /// The program over Rust's clients
+    #[arg(long, env = "RUST_CLIENTS")]
+    pub(crate) rust_clients: PathBuf,
 }

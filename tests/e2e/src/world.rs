@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
 use crate::azure::{self, Azure};
@@ -24,7 +24,7 @@ use crate::wait::wait_for;
 const CLUSTER: &str = include_str!("../manifests/cluster.yaml");
 
 /// What Azure knows before a test.
-const STATE: &str = include_str!("../state.yaml");
+pub(crate) const STATE: &str = include_str!("../state.yaml");
 
 /// Time for one object to become Ready: seconds on an idle machine.
 pub(crate) const READY: Duration = Duration::from_secs(60);
@@ -100,9 +100,8 @@ impl<'a> World<'a> {
 
     /// The same with `input` piped in.
     pub(crate) async fn flux_bearer_with(&self, words: &[&str], input: &str) -> anyhow::Result<Said> {
-        let mut command = Command::new(&self.run.tools.flux_bearer);
-        command.args(words).env("KUBECONFIG", self.cluster.kubeconfig()).envs(azure::OPERATOR);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut command = self.command(words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("can't run flux-bearer")?;
         if let Some(mut stdin) = child.stdin.take() {
             // A program that asks for nothing may have ended.
@@ -111,6 +110,31 @@ impl<'a> World<'a> {
         let ended = child.wait_with_output().await?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Said { status: ended.status.code(), stdout: text(&ended.stdout), stderr: text(&ended.stderr) })
+    }
+
+    /// The same, with Ctrl-C once a line of its progress contains `at`; returns its exit status.
+    pub(crate) async fn interrupt(&self, words: &[&str], at: &str) -> anyhow::Result<Option<i32>> {
+        let mut child = self.command(words).stderr(Stdio::piped()).spawn().context("can't run flux-bearer")?;
+        let mut lines = BufReader::new(child.stderr.take().context("no standard error")?).lines();
+        loop {
+            let line = lines.next_line().await?.with_context(|| format!("it ended without {at:?}"))?;
+            if line.contains(at) {
+                break;
+            }
+        }
+        let process = child.id().context("it has ended")?.to_string();
+        let sent = Command::new("kill").args(["-s", "INT", &process]).status().await.context("can't run kill")?;
+        ensure!(sent.success(), "can't send SIGINT");
+        // Read on: nobody may write into a pipe that is closed.
+        while lines.next_line().await?.is_some() {}
+        Ok(child.wait().await?.code())
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.run.tools.flux_bearer);
+        command.args(words).env("KUBECONFIG", self.cluster.kubeconfig()).envs(azure::OPERATOR);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
     }
 
     /// The simulated Azure.

@@ -4,6 +4,7 @@
 //! because rules, loop and world meet in no crate that is shipped.
 
 pub mod company;
+pub mod flux;
 pub mod forge;
 pub mod identities;
 pub mod life;

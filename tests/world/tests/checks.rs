@@ -10,12 +10,14 @@ use std::collections::BTreeMap;
 use checks_world::{World, by_hand, harm};
 use flux_bearer_cli::checks::{self, Severity};
 use flux_bearer_cli::exit::Exit;
-use serde_json::Value;
+use flux_bearer_sim::state::Kind;
+use flux_bearer_world::company::OPERATOR_OBJECT;
+use serde_json::{Value, json};
 use support::seconds;
 
 /// What every check finds, by id.
 async fn findings(world: &World) -> BTreeMap<String, Value> {
-    let said = world.check("cluster rights controller token secret flux -o json").await;
+    let said = world.check("cluster rights controller token secret flux azure devops -o json").await;
     let document: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:#?}"));
     let all = document["checks"].as_array().unwrap().iter();
     all.map(|finding| (finding["id"].as_str().unwrap().to_owned(), finding.clone())).collect()
@@ -162,6 +164,170 @@ async fn what_may_not_be_looked_at_is_said_and_fails_nothing() {
     let said = world.check("").await;
     assert_eq!(said.exit, Exit::Done, "{said:#?}");
     assert!(said.stdout.contains("- it may do its work skipped: not allowed to list Role"), "{}", said.stdout);
+}
+
+/// Without a sign-in all else is judged as ever, and Azure hears nothing of it.
+#[tokio::test(start_paused = true)]
+async fn who_is_not_signed_in_is_told_how_to_and_sends_nothing_to_azure() {
+    let mut world = World::healthy().await;
+    world.shell.environment.clear();
+    harm("devops-member", &world).await;
+    world.stage().world.journal().clear();
+    let said = world.check("").await;
+    assert_eq!((said.exit, said.stderr.as_str()), (Exit::Done, "✔ all checks passed\n"), "{said:#?}");
+    let why = "skipped: not signed in to Azure (AzureCliMissing: Azure CLI (az) is not on this machine's PATH); Install it \
+               (https://aka.ms/azure-cli) and sign in with az login, or sign in in another way";
+    for (category, line, count) in [("azure", "-----", 7), ("devops", "------", 16)] {
+        let part = format!("{category}\n{line}\n- all {count} {why}\n\n");
+        assert!(said.stdout.contains(&part), "{}", said.stdout);
+    }
+    assert_eq!(world.stage().world.journal().entries().len(), 0);
+    let said = world.check("devops -o json").await;
+    let document: Value = serde_json::from_str(&said.stdout).unwrap();
+    let skipped = |finding: &Value| finding["skipped"].as_str().unwrap_or_default().starts_with("not signed in");
+    assert!(document["checks"].as_array().unwrap().iter().all(skipped), "{document:#}");
+}
+
+/// Whoever names other categories is not signed in for them.
+#[tokio::test(start_paused = true)]
+async fn azure_is_left_alone_by_who_asks_for_something_else() {
+    let world = World::healthy().await;
+    world.stage().world.journal().clear();
+    assert_eq!(world.check("cluster token flux").await.exit, Exit::Done);
+    assert_eq!(world.check("--pre").await.exit, Exit::Done);
+    assert_eq!(world.stage().world.journal().entries().len(), 0);
+}
+
+/// Who may not look gets no false alarm: what can't be seen is skipped, with the reason.
+#[tokio::test(start_paused = true)]
+async fn an_operator_without_rights_is_told_so_and_nothing_fails() {
+    let world = World::healthy().await;
+    world.azure(|state| {
+        state.subscriptions[0].role_assignments.clear();
+        let contoso = &mut state.organizations[0];
+        contoso.administrators.clear();
+        contoso.projects[0].repositories[0].readers.retain(|one| one != OPERATOR_OBJECT);
+    });
+    let said = world.check("azure devops").await;
+    assert_eq!(said.exit, Exit::Done, "{said:#?}");
+    assert!(said.stdout.contains("- all 7 skipped: you see no subscription\n"), "{}", said.stdout);
+    let unseen = "- every project is there skipped: only an administrator of organisation contoso sees all of it\n";
+    assert!(said.stdout.contains(unseen), "{}", said.stdout);
+    assert!(said.stdout.contains("✔ every identity is a member\n"), "{}", said.stdout);
+
+    world.azure(|state| state.organizations[0].members.retain(|one| one.object_id != OPERATOR_OBJECT));
+    let said = world.check("devops").await;
+    assert_eq!(said.exit, Exit::Done, "{said:#?}");
+    assert!(said.stdout.contains("- every identity is a member skipped: TF400813"), "{}", said.stdout);
+}
+
+/// An organisation that may not be looked at hides nothing of the others.
+#[tokio::test(start_paused = true)]
+async fn what_is_known_to_be_wrong_is_said_whatever_else_is_not_known() {
+    let world = World::healthy().await;
+    let url = "https://dev.azure.com/fabrikam/platform/_git/fleet";
+    world.stage().bearer_token("second", &json!({"repositories": [url]}));
+    world.azure(|state| {
+        let mut fabrikam = state.organizations[0].clone();
+        (fabrikam.name, fabrikam.members) = ("fabrikam".into(), Vec::new());
+        fabrikam.administrators.clear();
+        state.organizations.push(fabrikam);
+    });
+    let said = world.check("devops-member").await;
+    assert_eq!(said.exit, Exit::Done, "{said:#?}");
+    assert!(said.stdout.contains("- every identity is a member skipped: TF400813"), "{}", said.stdout);
+    harm("devops-member", &world).await;
+    let said = world.check("devops-member -o short").await;
+    assert_eq!(said.exit, Exit::Failed);
+    assert!(said.stdout.contains("is no member of organisation contoso\n"), "{}", said.stdout);
+}
+
+/// An app registration is in no subscription, and Azure DevOps says that it is one.
+#[tokio::test(start_paused = true)]
+async fn an_app_registration_is_no_managed_identity_that_is_missing() {
+    let world = World::healthy().await;
+    harm("azure-identity", &world).await;
+    world.azure(|state| {
+        state.imds.user_assigned.clear();
+        state.tenants[0].applications[0].kind = Kind::Application;
+    });
+    let said = world.check("azure --strict").await;
+    assert_eq!(said.exit, Exit::Done, "{said:#?}");
+}
+
+/// A right that comes by a group is one, and a denial of a group wins over the identity's own entry.
+#[tokio::test(start_paused = true)]
+async fn groups_count_for_what_an_identity_may_and_may_not_do() {
+    let world = World::healthy().await;
+    for id in ["devops-groups", "devops-project-read", "devops-repository-read"] {
+        harm(id, &world).await;
+    }
+    assert_eq!(wrong(&findings(&world).await), ["devops-groups"]);
+    world.deny_readers().await;
+    let found = findings(&world).await;
+    assert_eq!(wrong(&found), ["devops-deny", "devops-groups"], "{found:#?}");
+    let evidence = "Read on repository fleet is denied to [platform]\\Readers, and a denial wins";
+    assert_eq!(found["devops-deny"]["wrong"][0]["evidence"], evidence);
+}
+
+/// Image automation pushes with what its GitRepository reads.
+#[tokio::test(start_paused = true)]
+async fn who_pushes_for_image_automation_may() {
+    let world = World::healthy().await;
+    harm("devops-push", &world).await;
+    let automation = |source: &str| {
+        world.stage().kube.apply(json!({
+            "apiVersion": "image.toolkit.fluxcd.io/v1", "kind": "ImageUpdateAutomation",
+            "metadata": {"name": "images", "namespace": "flux-system"},
+            "spec": {"sourceRef": {"kind": "GitRepository", "name": source}},
+        }));
+    };
+    automation("other");
+    assert_eq!(wrong(&findings(&world).await), ["devops-push"]);
+    automation("flux-system");
+    assert_eq!(wrong(&findings(&world).await), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_subscription_that_is_named_is_looked_at() {
+    let world = World::healthy().await;
+    let said = world.check("azure --subscription platform").await;
+    assert!(said.stdout.contains("✔ every managed identity is there\n"), "{}", said.stdout);
+    let said = world.check("azure --subscription other").await;
+    assert_eq!(said.exit, Exit::Done);
+    assert!(said.stdout.contains("- all 7 skipped: you see no subscription other\n"), "{}", said.stdout);
+}
+
+/// What somebody writes into a URL does nothing to a terminal or a shell.
+#[tokio::test(start_paused = true)]
+async fn the_names_in_a_url_are_harmless_in_what_is_shown() {
+    let world = World::healthy().await;
+    let name = |url: &str| world.edit("GitRepository", "flux-system", |object| object["spec"]["url"] = url.into());
+    name("https://dev.azure.com/contoso/platform%27%3bid/_git/fleet");
+    let said = world.check("devops -o short").await.stdout;
+    assert!(said.contains("organisation contoso has no project platform';id\n"), "{said}");
+    name("https://dev.azure.com/contoso/platform%1b%5b2J/_git/fleet%1b%5b2J");
+    for format in ["table", "json"] {
+        let said = world.check(&format!("devops -o {format}")).await.stdout;
+        assert!(said.contains("every project is there") && !said.contains('\x1b'), "{said}");
+    }
+}
+
+/// With all 20 taken there is no command that adds one.
+#[tokio::test(start_paused = true)]
+async fn the_21st_cluster_is_told_that_there_is_no_room() {
+    let world = World::healthy().await;
+    harm("azure-federation-room", &world).await;
+    world.azure(|state| {
+        let all = &mut state.tenants[0].applications[0].federated_credentials;
+        all[0].subject = "system:serviceaccount:other:other".into();
+        let mut last = all[0].clone();
+        (last.name, last.issuer) = ("last".into(), "https://oidc.example/last/".into());
+        all.push(last);
+    });
+    let said = world.check("azure -o short").await;
+    assert_eq!(said.exit, Exit::Failed);
+    assert!(said.stdout.contains("fix: the identity has 20 federated credentials and can have no more"), "{said:#?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use flux_bearer_sim::state::{
     UserAssignedIdentity,
 };
 use flux_bearer_world::company;
+use flux_bearer_world::identities::TENANT;
 use flux_bearer_world::life::{live, objects, writes};
 use flux_bearer_world::shell::{Break, Breaker, Said, Shell};
 use flux_bearer_world::stage::{NAMESPACE, Stage};
@@ -56,6 +57,32 @@ async fn again_changes_nothing_and_writes_nothing() {
     assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
     assert!(says(&said.stderr, "nothing to change"), "{}", said.stderr);
     assert_eq!((stage.world.state(), writes(&stage)), before);
+    life.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_it_made_in_azure_is_what_check_wants_and_undone_it_is_what_check_misses() {
+    let stage = company();
+    let life = live(&stage);
+    assert_eq!(set_up(&stage).await.exit, Exit::Done);
+    let shell = Shell::new(&stage).signed_in();
+    let check = async || {
+        let said = shell.run("flux-bearer check azure devops -o json").await;
+        let document: Value = serde_json::from_str(&said.stdout).unwrap();
+        let all = document.get("checks").and_then(Value::as_array).cloned().unwrap_or_default();
+        let named = |finding: &Value| {
+            let text = |name: &str| finding.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            (text("result") != "ok").then(|| format!("{} {}", text("result"), text("id")))
+        };
+        (all.len(), all.iter().filter_map(named).collect::<Vec<_>>())
+    };
+    assert_eq!(check().await, (23, Vec::new()));
+    let contributes = shell.run(&format!("{SETUP} --access contribute --yes")).await;
+    assert_eq!(contributes.exit, Exit::Done, "{}", contributes.stderr);
+    assert_eq!(check().await.1, ["warn devops-push"]);
+    stage.world.edit(|state| state.organizations.iter_mut().for_each(|one| one.members.truncate(1))).unwrap();
+    let found = check().await.1;
+    assert!(found.contains(&"fail devops-member".to_owned()), "{found:?}");
     life.end().await;
 }
 
@@ -381,6 +408,24 @@ async fn an_identity_from_before_is_used_and_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_denial_is_told_and_left_to_whoever_made_it() {
+    let stage = company();
+    let life = live(&stage);
+    assert_eq!(set_up(&stage).await.exit, Exit::Done);
+    let deny = |state: &mut State| {
+        let entries = organization(state).access_control.iter_mut();
+        entries.for_each(|entry| (entry.allow, entry.deny) = (0, entry.allow));
+    };
+    stage.world.edit(deny).unwrap();
+    let before = stage.world.state();
+    let said = set_up(&stage).await;
+    life.end().await;
+    assert_eq!(said.exit, Exit::Policy, "{}", said.stderr);
+    assert!(said.stderr.contains("flux-bearer is denied project platform by an entry of its own"), "{}", said.stderr);
+    assert_eq!(stage.world.state(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_secret_of_another_bearer_token_is_not_taken_whatever_is_said() {
     let stage = company();
     let life = live(&stage);
@@ -432,4 +477,81 @@ async fn a_plan_is_also_for_machines() {
     assert_eq!(plan.pointer("/organization"), Some(&json!("contoso")));
     let changes = plan.pointer("/changes").and_then(Value::as_array).unwrap();
     assert!(changes.iter().all(|change| change.pointer("/what").is_some() && change.pointer("/right").is_some()));
+}
+
+/// Puts a source-controller with these labels into the cluster, and what else is named beside it.
+fn install_flux(stage: &Stage, labels: &Value, beside: &[&str]) {
+    let deployment = |name: &str, labels: &Value| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
+            "spec": {"template": {"spec": {"containers": [{"name": "manager", "image": "x/source-controller:v1.9.4"}]}}},
+        })
+    };
+    stage.kube.apply(deployment("source-controller", labels));
+    for name in beside {
+        stage.kube.apply(deployment(name, &json!({})));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_flux_that_is_there_is_named_and_left_as_it_is() {
+    let by = |manager: &str| json!({"app.kubernetes.io/part-of": "flux", "app.kubernetes.io/managed-by": manager});
+    let cases = [
+        (json!({"app.kubernetes.io/part-of": "flux"}), vec![], "installed by its command line"),
+        (by("flux-operator"), vec![], "installed by flux-operator"),
+        (by("Helm"), vec![], "installed by Helm"),
+        (by("Helm"), vec!["fluxconfig-controller"], "installed by the extension microsoft.flux"),
+        (json!({}), vec![], "Flux 2.9 in flux-system:"),
+    ];
+    for (labels, beside, words) in cases {
+        let stage = company();
+        install_flux(&stage, &labels, &beside);
+        let before = stage.kube.list("Deployment");
+        let said = Shell::new(&stage).signed_in().run(&format!("{SETUP} --dry-run --flux existing")).await;
+        assert_eq!(said.exit, Exit::Changes, "{}", said.stderr);
+        let line = said.stdout.lines().find(|line| line.contains("Flux 2.9")).unwrap();
+        assert!(line.contains(words) && line.contains("nothing of it is changed but Secret"), "{words}: {line}");
+        assert_eq!(stage.kube.list("Deployment"), before);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flux_that_is_not_there_is_refused_before_anything_is_made_or_named_as_the_next_step() {
+    let stage = company();
+    let before = stage.world.state();
+    let said = Shell::new(&stage).signed_in().run(&format!("{SETUP} --yes --flux existing")).await;
+    assert_eq!(said.exit, Exit::NotFound, "{}", said.stderr);
+    assert!(says(&said.stderr, "there is no Flux in this cluster"), "{}", said.stderr);
+    assert_eq!((stage.world.state(), writes(&stage)), (before, 0));
+    let life = live(&stage);
+    let said = set_up(&stage).await;
+    life.end().await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
+    let next = format!("flux-bearer bootstrap -n flux-system --repository {}", company::REPOSITORY);
+    assert!(says(&said.stderr, &next), "{}", said.stderr);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_flux_alone_would_do_the_plan_says_so_and_nowhere_else() {
+    let aks = format!("https://westeurope.oic.prod-aks.azure.com/{TENANT}/cluster/");
+    let elsewhere = "https://westeurope.oic.prod-aks.azure.com/00000000-0000-4000-8000-000000000000/cluster/";
+    let eks = "https://oidc.eks.eu-west-1.amazonaws.com/id/CLUSTER";
+    let extension: &[&str] = &["fluxconfig-controller"];
+    let cases: [(&str, &str, &[&str], bool); 5] = [
+        (&aks, "v2.9.4", &[], true),
+        (&aks, "v2.3.0", &[], false),
+        (&aks, "v2.9.4", extension, false),
+        (elsewhere, "v2.9.4", &[], false),
+        (eks, "v2.9.4", &[], false),
+    ];
+    for (issuer, version, beside, fits) in cases {
+        let stage = company();
+        stage.kube.publish("/.well-known/openid-configuration", json!({"issuer": issuer}));
+        let labels = json!({"app.kubernetes.io/part-of": "flux", "app.kubernetes.io/version": version});
+        install_flux(&stage, &labels, beside);
+        let said = Shell::new(&stage).signed_in().run(&format!("{SETUP} --dry-run --issuer {issuer}")).await;
+        assert_eq!(said.exit, Exit::Changes, "{}", said.stderr);
+        assert_eq!(says(&said.stdout, "  ! on one AKS cluster"), fits, "{issuer} {version}: {}", said.stdout);
+    }
 }

@@ -106,7 +106,20 @@ struct Page<T> {
 
 /// Reads a list, all pages of it. A link that leads to another host is followed by nobody: the token would go there.
 pub(super) async fn list<T: DeserializeOwned>(session: &Session, target: &Target<'_>) -> Result<Vec<T>, Failure> {
-    let first = target.url()?;
+    pages(session, target, target.url()?).await
+}
+
+/// Reads those of a list that a filter of `OData` takes.
+pub(super) async fn filtered<T: DeserializeOwned>(
+    session: &Session,
+    target: &Target<'_>,
+    filter: &str,
+) -> Result<Vec<T>, Failure> {
+    let query = [("$filter", filter), ("api-version", target.version)];
+    pages(session, target, url(HOST, target.segments, &query)?).await
+}
+
+async fn pages<T: DeserializeOwned>(session: &Session, target: &Target<'_>, first: Url) -> Result<Vec<T>, Failure> {
     let (mut all, mut next) = (Vec::new(), first.clone());
     for _ in 0..MAX_PAGES {
         let call = call(Method::GET, next, None);

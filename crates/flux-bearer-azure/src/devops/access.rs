@@ -60,6 +60,16 @@ pub fn repository_token(project_id: &str, repository_id: &str) -> String {
     format!("repoV2/{project_id}/{repository_id}")
 }
 
+/// The token of a project and the one that it inherits from.
+pub fn project_tokens(project_id: &str) -> [String; 2] {
+    [project_token(project_id), "$PROJECT".to_owned()]
+}
+
+/// The token of a repository and those that it inherits from, the nearest first: its project's, the organisation's.
+pub fn repository_tokens(project_id: &str, repository_id: &str) -> [String; 3] {
+    [repository_token(project_id, repository_id), format!("repoV2/{project_id}"), "repoV2".to_owned()]
+}
+
 /// What an identity may do with a token's thing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Access {
@@ -115,11 +125,34 @@ fn entry_of(descriptor: &str, lists: Vec<AccessControlList>) -> Option<Entry> {
 impl DevOps {
     /// What the identity with this descriptor may do; nothing where no entry names it.
     pub async fn access(&self, namespace: Namespace, token: &str, descriptor: &str) -> Result<Access, Failure> {
+        let lists = self.lists(namespace, token, descriptor).await?;
+        Ok(entry_of(descriptor, lists).map(Access::from).unwrap_or_default())
+    }
+
+    /// What the entries of identities and groups say at this token itself, by descriptor. Azure DevOps may name one
+    /// by another, equivalent descriptor than it was asked for; who has no entry there is not in the answer.
+    pub async fn entries(
+        &self,
+        namespace: Namespace,
+        token: &str,
+        descriptors: &[String],
+    ) -> Result<Vec<(String, Access)>, Failure> {
+        let lists = self.lists(namespace, token, &descriptors.join(",")).await?;
+        let entries = lists.into_iter().flat_map(|list| list.aces_dictionary);
+        Ok(entries.map(|(descriptor, entry)| (descriptor, Access::from(entry))).collect())
+    }
+
+    async fn lists(
+        &self,
+        namespace: Namespace,
+        token: &str,
+        descriptors: &str,
+    ) -> Result<Vec<AccessControlList>, Failure> {
         let query =
-            &[("token", token), ("descriptors", descriptor), ("includeExtendedInfo", "true"), ("recurse", "false")];
+            &[("token", token), ("descriptors", descriptors), ("includeExtendedInfo", "true"), ("recurse", "false")];
         let segments = &["_apis", "accesscontrollists", namespace.0];
         let lists: List<AccessControlList> = get(self, &at(Operation::ReadAccess, segments, query)).await?;
-        Ok(entry_of(descriptor, lists.value).map(Access::from).unwrap_or_default())
+        Ok(lists.value)
     }
 
     /// Allows `bits` beside what the identity's entry says. What the entry denies stays denied.

@@ -4,8 +4,8 @@ use axum::body::Body;
 use flux_bearer::failure::arm::Operation;
 use flux_bearer::failure::{Class, Failure};
 use flux_bearer_azure::arm::{
-    Arm, CONTAINER_SERVICE, FederatedCredential, MANAGED_IDENTITY, ManagedCluster, ProviderState, Scope, TAG, Tags,
-    UserAssigned,
+    Arm, CONTAINER_SERVICE, FederatedCredential, MANAGED_IDENTITY, ManagedCluster, ProviderState, RoleAssignment,
+    Scope, TAG, Tags, UserAssigned,
 };
 use flux_bearer_azure::http::Http;
 use http::Response;
@@ -234,6 +234,21 @@ async fn rights_are_asked_for_where_something_is_to_be_done() {
     assert_eq!(
         sent(&log).into_iter().map(|(_, path, _)| path).collect::<Vec<_>>(),
         [of("/resourceGroups/fleet"), of("")]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_roles_of_a_principal_are_asked_for_by_its_object_id() {
+    let id = format!("/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleAssignments/{TENANT}");
+    let scope = format!("/subscriptions/{SUBSCRIPTION}");
+    let (one, log) = says(&json!({"value": [{"id": id, "properties": {"principalId": PRINCIPAL, "scope": scope}}]}));
+    assert_eq!(one.role_assignments(PRINCIPAL).await.unwrap(), [RoleAssignment { id, scope }]);
+    assert_eq!(
+        sent(&log)[0].1,
+        format!(
+            "/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleAssignments\
+             ?%24filter=principalId+eq+%27{PRINCIPAL}%27&api-version=2022-04-01"
+        )
     );
 }
 

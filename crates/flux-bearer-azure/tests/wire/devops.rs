@@ -3,8 +3,9 @@
 use axum::body::Body;
 use flux_bearer::failure::{Class, Failure};
 use flux_bearer_azure::devops::{
-    Access, Backing, Caller, DevOps, Entitlement, EntitlementRefused, EntitlementStatus, GitRepository, Licence,
-    Member, Namespace, NotAdded, Project, bits, discover_tenant, project_token, repository_token,
+    Access, Backing, Caller, DevOps, Entitlement, EntitlementRefused, EntitlementStatus, GitRepository, Group, Licence,
+    Member, Namespace, NotAdded, Project, bits, discover_tenant, project_token, project_tokens, repository_token,
+    repository_tokens,
 };
 use flux_bearer_azure::http::Http;
 use http::Response;
@@ -259,7 +260,7 @@ async fn a_missing_right_is_told_with_the_group_that_has_it() {
 fn principal(object_id: &str) -> Value {
     json!({
         "subjectKind": "servicePrincipal", "origin": "aad", "originId": object_id, "displayName": "flux-prod",
-        "descriptor": SUBJECT,
+        "descriptor": SUBJECT, "applicationId": CLIENT, "metaType": "managedIdentity",
     })
 }
 
@@ -276,8 +277,20 @@ async fn a_member_is_looked_for_page_by_page() {
         ),
         _ => answer(200, json!({"value": KEY, "_links": {}})),
     });
-    let member = Member { descriptor: SUBJECT.into(), storage_key: KEY.into(), name: "flux-prod".into() };
-    assert_eq!(devops(http).service_principal(OBJECT).await.unwrap(), Some(member));
+    let member = Member {
+        descriptor: SUBJECT.into(),
+        storage_key: KEY.into(),
+        name: "flux-prod".into(),
+        client_id: Some(CLIENT.into()),
+        is_managed_identity: true,
+    };
+    assert_eq!(devops(http).service_principal(OBJECT).await.unwrap(), Some(member.clone()));
+    let by_client = server(|n| match n {
+        0 => answer(200, json!({"value": [{"descriptor": "x", "applicationId": null}, principal(TENANT)]})),
+        _ => answer(200, json!({"value": KEY})),
+    });
+    let found = devops(by_client.0).service_principal_of_client(&CLIENT.to_uppercase()).await;
+    assert_eq!(found.unwrap(), Some(member));
     let base = "https://vssps.dev.azure.com/org/_apis/graph";
     assert_eq!(
         urls(&log),
@@ -289,6 +302,41 @@ async fn a_member_is_looked_for_page_by_page() {
         ]
     );
     assert_eq!(says(&json!({"value": [principal(TENANT)]})).0.service_principal(OBJECT).await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_is_in_groups_and_in_the_groups_that_those_are_in() {
+    let edges = |of: &[&str]| {
+        let edges: Vec<Value> = of.iter().map(|group| json!({"containerDescriptor": group})).collect();
+        answer(200, json!({"count": edges.len(), "value": edges}))
+    };
+    let (http, log) = server(move |n| match n {
+        // Groups that are in each other have an end all the same.
+        0 | 2 => edges(&["vssgp.A"]),
+        1 => edges(&["vssgp.B"]),
+        3 => answer(200, json!({"principalName": "[platform]\\Readers\u{1b}", "descriptor": "vssgp.A"})),
+        4 => answer(200, json!({"value": [{"descriptor": "Microsoft.TeamFoundation.Identity;S-1-9-1"}]})),
+        _ => error(404, "GraphSubjectNotFoundException"),
+    });
+    let groups = devops(http).groups(SUBJECT).await.unwrap();
+    let readers = Group {
+        descriptor: "vssgp.A".into(),
+        identity: "Microsoft.TeamFoundation.Identity;S-1-9-1".into(),
+        name: "[platform]\\Readers".into(),
+    };
+    assert_eq!(groups, [readers]);
+    let base = "https://vssps.dev.azure.com/org/_apis/graph";
+    let up = "direction=up&depth=1&api-version=7.1-preview.1";
+    let asked = urls(&log);
+    assert_eq!(
+        asked[..4],
+        [
+            format!("{base}/memberships/{SUBJECT}?{up}"),
+            format!("{base}/memberships/vssgp.A?{up}"),
+            format!("{base}/memberships/vssgp.B?{up}"),
+            format!("{base}/groups/vssgp.A?api-version=7.1-preview.1"),
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -452,6 +500,20 @@ mod access {
         );
         let namespace = "2e9eb7ed-3c0a-47d4-87c1-0ffdd275fd87";
         assert_eq!(urls(&log), [format!("https://dev.azure.com/org/_apis/accesscontrollists/{namespace}?{query}")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_read_for_an_identity_and_its_groups_where_something_is_inherited_from() {
+        let entry = |allow: u32| json!({"allow": allow, "deny": 1, "extendedInfo": {}});
+        let (devops, log) = says(&json!({"value": [{"acesDictionary": {"a": entry(2), "b": entry(4)}}]}));
+        let names = ["a".to_owned(), "c".to_owned()];
+        let [_, project, all] = repository_tokens(PROJECT, REPOSITORY);
+        let entries = devops.entries(Namespace::GIT_REPOSITORIES, &project, &names).await.unwrap();
+        let access = |bits| Access { allow: bits, deny: 1, effective_allow: bits };
+        assert_eq!(entries, [("a".into(), access(2)), ("b".into(), access(4))]);
+        let url = urls(&log).remove(0);
+        assert!(url.contains(&format!("?token=repoV2%2F{PROJECT}&descriptors=a%2Cc&")), "{url}");
+        assert_eq!((all.as_str(), project_tokens(PROJECT)[1].as_str()), ("repoV2", "$PROJECT"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use flux_bearer::identity::{Allowed, Identity, Pod};
+use flux_bearer::identity::Identity;
 use flux_bearer::preflight::{AUDIENCE, MAX_OFFSET, definition as judge_definition, policy};
 use flux_bearer::resource::{IdentityKind, definition as our_definition};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::facts::{Facts, account_of, argument, known};
+use super::facts::{Facts, account_of, argument, known, variable};
+use super::identities::pod;
 use super::rights::Deed;
 use super::{Check, Fix, Repair, Verdict, Wrong, check};
 use crate::manifests::CONTROLLER;
@@ -129,7 +130,7 @@ fn version(facts: &Facts) -> Verdict {
 }
 
 /// Repository and tag of an image; nothing where it has no tag.
-pub(super) fn tag(image: &str) -> Option<(&str, &str)> {
+pub(crate) fn tag(image: &str) -> Option<(&str, &str)> {
     let named = image.split('@').next()?;
     named.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))
 }
@@ -203,12 +204,6 @@ fn projected_token(facts: &Facts) -> Verdict {
     Ok(one(evidence, Fix::Run(APPLY.to_owned())))
 }
 
-/// An environment variable of the first container, where the Deployment itself says its value.
-fn variable<'a>(deployment: &'a Value, wanted: &str) -> Option<&'a str> {
-    let mut variables = items(deployment, "/spec/template/spec/containers/0/env");
-    variables.find(|variable| text(variable, "/name") == wanted).map(|variable| text(variable, "/value"))
-}
-
 fn rights(facts: &Facts) -> Verdict {
     let rbac = known(&facts.rbac)?;
     let home = facts.namespace.as_str();
@@ -263,20 +258,8 @@ fn lease(facts: &Facts) -> Verdict {
 
 fn identity(facts: &Facts) -> Verdict {
     let found = deployment(facts)?;
-    let config = known(&facts.config)?.as_ref();
-    let value = |name: &str, flag: &str| {
-        let set = argument(found, flag).or_else(|| variable(found, name));
-        let set = set.or_else(|| config.map(|config| text(config, &format!("/data/{name}"))));
-        set.filter(|value| !value.is_empty()).map(str::to_owned)
-    };
-    let arguments = items(found, "/spec/template/spec/containers/0/args").filter_map(Value::as_str);
-    let allowed = arguments.filter_map(|argument| argument.strip_prefix("--allow-identity=")?.parse::<Allowed>().ok());
-    let pod = Pod {
-        namespace: facts.namespace.clone(),
-        tenant_id: value("AZURE_TENANT_ID", "--tenant-id"),
-        client_id: value("AZURE_CLIENT_ID", "--client-id"),
-        allowed: allowed.collect(),
-    };
+    known(&facts.config)?;
+    let pod = pod(facts);
     // The webhook of AKS brings both along, where nobody sees them here.
     let injected = text(found, "/spec/template/metadata/labels/azure.workload.identity~1use") == "true";
     let mut wrong = Vec::new();

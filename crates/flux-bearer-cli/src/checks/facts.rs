@@ -9,14 +9,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
+pub use super::cloud::Cloud;
 pub use super::rights::Rbac;
 use crate::cluster::{At, Cluster};
 use crate::exit::{Exit, Trouble};
+use crate::flux::{FLUX_SYSTEM, SOURCE_CONTROLLER};
 use crate::issuer::{self, Published};
 use crate::kinds::{
     ADMISSION_BINDING, ADMISSION_POLICY, BEARER_TOKEN, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, CONFIG_MAP, CRON_JOB,
-    DEFINITION as DEFINITIONS, DEPLOYMENT, GIT_REPOSITORY, Kind, LEASE, NAMESPACE, POD, ROLE, ROLE_BINDING, SECRET,
-    SERVICE_ACCOUNT, is_name,
+    DEFINITION as DEFINITIONS, DEPLOYMENT, GIT_REPOSITORY, IMAGE_AUTOMATION, IMAGE_AUTOMATION_BETA, Kind, LEASE,
+    NAMESPACE, POD, ROLE, ROLE_BINDING, SECRET, SERVICE_ACCOUNT, is_name,
 };
 use crate::manifests::CONTROLLER;
 use crate::object::{items, namespace, text};
@@ -35,9 +37,6 @@ pub type Key = (String, String);
 
 /// Name of the lease that the controller's replicas hold.
 const LEADER: &str = "flux-bearer-controller-leader-election";
-
-/// Where Flux lives unless somebody has moved it.
-const FLUX_SYSTEM: &str = "flux-system";
 
 /// The definition of a `GitRepository`.
 const GIT_REPOSITORIES: &str = "gitrepositories.source.toolkit.fluxcd.io";
@@ -102,10 +101,14 @@ pub struct Facts {
     pub source_controller: Known<Option<Value>>,
     /// The GitRepositories.
     pub repositories: Known<Vec<Value>>,
+    /// What pushes to GitRepositories: the `ImageUpdateAutomation`s.
+    pub automations: Known<Vec<Value>>,
     /// The service accounts that a Deployment or a GitRepository of these names.
     pub accounts: BTreeMap<Key, Known<Option<Value>>>,
     /// Metadata of the Secrets that a BearerToken or a GitRepository names.
     pub secrets: BTreeMap<Key, Known<Option<ObjectMeta>>>,
+    /// What Azure and Azure DevOps say; an error where nobody asked them.
+    pub cloud: Known<Cloud>,
 }
 
 /// Gathers the facts about the controller in `namespace` and all that it serves; `rights` asks what we may create.
@@ -127,11 +130,12 @@ pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timesta
         look.source_controller(),
         look.pods(),
     );
-    let (rbac, tokens, cron_jobs, repositories, policies, rights) = tokio::join!(
+    let (rbac, tokens, cron_jobs, repositories, automations, policies, rights) = tokio::join!(
         look.rbac(),
         look.tokens(),
         look.everywhere(CRON_JOB),
         look.everywhere(GIT_REPOSITORY),
+        look.automations(),
         join_all(POLICIES.map(|name| async move { (name, look.policy(name).await) })),
         join_all(INSTALLED.into_iter().filter(|_| rights).map(|kind| look.may_create(kind))),
     );
@@ -166,8 +170,10 @@ pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timesta
         flux,
         source_controller,
         repositories,
+        automations,
         accounts,
         secrets,
+        cloud: Err("nobody has looked".to_owned()),
     }
 }
 
@@ -201,7 +207,7 @@ fn accounts(
 }
 
 /// The service account of a Deployment's Pods.
-pub(super) fn account_of(deployment: &Value) -> &str {
+pub(crate) fn account_of(deployment: &Value) -> &str {
     match text(deployment, "/spec/template/spec/serviceAccountName") {
         "" => "default",
         name => name,
@@ -214,9 +220,20 @@ pub(super) fn default_account(controller: &Value) -> String {
 }
 
 /// The value of an argument (`--name=value`) of a Deployment's first container.
-pub(super) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str> {
+pub(crate) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str> {
     let arguments = items(deployment, "/spec/template/spec/containers/0/args").filter_map(Value::as_str);
     arguments.filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('=')).last()
+}
+
+/// An environment variable of the first container, where the Deployment itself says its value.
+pub(super) fn variable<'a>(deployment: &'a Value, wanted: &str) -> Option<&'a str> {
+    let mut variables = items(deployment, "/spec/template/spec/containers/0/env");
+    variables.find(|variable| text(variable, "/name") == wanted).map(|variable| text(variable, "/value"))
+}
+
+/// Who may do what in a namespace, or everywhere.
+pub(crate) async fn rbac(cluster: &Cluster, namespace: &str) -> Known<Rbac> {
+    Look { cluster, namespace }.rbac().await
 }
 
 #[derive(Clone, Copy)]
@@ -246,6 +263,12 @@ impl Look<'_> {
         found.map(|objects| objects.iter().map(|object| json!(object)).collect()).map_err(why)
     }
 
+    /// In the version that the cluster has; none where it has neither.
+    async fn automations(&self) -> Known<Vec<Value>> {
+        let found = self.everywhere(IMAGE_AUTOMATION).await?;
+        if found.is_empty() { self.everywhere(IMAGE_AUTOMATION_BETA).await } else { Ok(found) }
+    }
+
     async fn tokens(&self) -> Known<Vec<Token>> {
         let found = match self.cluster.list(BEARER_TOKEN, None).await {
             Err(trouble) if trouble.exit == Exit::Right => self.cluster.list(BEARER_TOKEN, Some(self.namespace)).await,
@@ -254,7 +277,7 @@ impl Look<'_> {
         found.map(|objects| objects.iter().map(Token::of).collect()).map_err(why)
     }
 
-    async fn rbac(&self) -> Known<Rbac> {
+    async fn rbac(self) -> Known<Rbac> {
         let (roles, cluster_roles, bindings, cluster_bindings) = tokio::join!(
             self.everywhere(ROLE),
             self.everywhere(CLUSTER_ROLE),
@@ -278,7 +301,7 @@ impl Look<'_> {
     }
 
     async fn source_controller(&self) -> Known<Option<Value>> {
-        let at = |namespace| At { kind: DEPLOYMENT, namespace, name: "source-controller" };
+        let at = |namespace| At { kind: DEPLOYMENT, namespace, name: SOURCE_CONTROLLER };
         match self.object(at(self.namespace)).await {
             Ok(None) if self.namespace != FLUX_SYSTEM => self.object(at(FLUX_SYSTEM)).await,
             found => found,

@@ -6,11 +6,11 @@ use flux_bearer::resource::Format;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::controller::tag;
-use super::facts::{Facts, account_of, argument, default_account, known};
+use super::facts::{Facts, account_of, default_account, known};
 use super::rights::Deed;
 use super::secret::owners;
 use super::{Check, Fix, Repair, Verdict, Wrong, check};
+use crate::flux::{self, Identities, OBJECT_IDENTITY};
 use crate::kinds::GIT_REPOSITORY;
 use crate::object::{condition, name, namespace, number, patch, path, printable, text, word};
 use crate::tokens::Token;
@@ -19,10 +19,6 @@ const INSTALLED: &str = "flux-installed";
 
 /// The first Flux that can be bootstrapped with a bearer token.
 const OLDEST: u32 = 3;
-
-/// The first Flux in which a missing service account stops a GitRepository whatever its Secret says, and in which the
-/// right to act as one is granted by hand.
-const OBJECT_IDENTITY: u32 = 10;
 
 pub(super) const CHECKS: &[Check] = &[
     check!("flux-installed", Fail, "Flux is installed", ["cluster-reachable"], installed),
@@ -164,15 +160,10 @@ fn source_controller(facts: &Facts) -> Verdict {
     }
 }
 
-/// The minor version of Flux 2. Its source-controller is v1.N in Flux v2.N.
+/// The minor version of Flux 2.
 fn minor(facts: &Facts) -> Result<u32, String> {
     let unknown = || "source-controller does not tell its version".to_owned();
-    let found = known(&facts.source_controller)?.as_ref().ok_or_else(unknown)?;
-    let labelled = text(found, "/metadata/labels/app.kubernetes.io~1version").strip_prefix("v2.");
-    let image = text(found, "/spec/template/spec/containers/0/image");
-    let tagged = tag(image).and_then(|(_, tag)| tag.strip_prefix("v1."));
-    let minor = labelled.or(tagged).and_then(|rest| rest.split('.').next()).and_then(|minor| minor.parse().ok());
-    minor.ok_or_else(unknown)
+    known(&facts.source_controller)?.as_ref().and_then(flux::minor).ok_or_else(unknown)
 }
 
 fn version(facts: &Facts) -> Verdict {
@@ -373,9 +364,9 @@ fn object_identity(facts: &Facts) -> Verdict {
     let (Some(source), Some(controller)) = (acting.next(), facts.source_controller.iter().flatten().next()) else {
         return Ok(Vec::new());
     };
-    if minor(facts)? < OBJECT_IDENTITY {
-        let gates = argument(controller, "--feature-gates").unwrap_or_default();
-        let on = gates.contains("ObjectLevelWorkloadIdentity=true");
+    let identities = flux::identities(minor(facts)?, controller);
+    if identities != Identities::Each {
+        let on = identities == Identities::Gated(true);
         let fix = "add --feature-gates=ObjectLevelWorkloadIdentity=true to source-controller, in Git";
         let evidence = "Flux before 2.10 ignores serviceAccountName without a feature gate";
         return Ok(if on { Vec::new() } else { vec![source.wrong(evidence, Fix::Do(fix.to_owned()))] });

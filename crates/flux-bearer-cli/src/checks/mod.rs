@@ -3,10 +3,14 @@
 //! [`facts`] gathers what exists, once; each check then judges these facts and nothing else. So a check is a pure
 //! function, a world can be written down for each in a test, and two checks never see two different clusters.
 
+mod azure;
+pub mod cloud;
 mod cluster;
 mod controller;
+mod devops;
 pub mod facts;
 mod flux;
+mod identities;
 mod rights;
 mod secret;
 mod token;
@@ -16,7 +20,10 @@ use std::fmt;
 
 use serde_json::Value;
 
+pub(crate) use self::controller::tag;
 use self::facts::Facts;
+pub(crate) use self::rights::Deed;
+pub(crate) use self::secret::{CREDENTIALS, SSA, owners};
 use crate::exit::{Exit, Trouble};
 use crate::kinds::Kind;
 
@@ -36,6 +43,11 @@ pub struct Check {
 }
 
 impl Check {
+    /// Whether somebody has to be signed in to Azure.
+    pub fn needs_sign_in(&self) -> bool {
+        SIGNED_IN.contains(&self.category())
+    }
+
     /// What it is about: the first word of its id.
     pub fn category(&self) -> &'static str {
         self.id.split('-').next().unwrap_or(self.id)
@@ -59,6 +71,21 @@ pub enum Severity {
 
 /// What a check finds: nothing, each thing that is wrong, or why that can't be known.
 type Verdict = Result<Vec<Wrong>, String>;
+
+/// What is wrong, each once, where it is known of anything that something is wrong; else why it is not known of all.
+fn verdict(found: impl IntoIterator<Item = Result<Option<Wrong>, String>>) -> Verdict {
+    let (mut all, mut unknown) = (Vec::new(), None);
+    for one in found {
+        match one {
+            Ok(wrong) => all.extend(wrong.filter(|wrong| !all.contains(wrong))),
+            Err(why) => drop(unknown.get_or_insert(why)),
+        }
+    }
+    match unknown {
+        Some(why) if all.is_empty() => Err(why),
+        _ => Ok(all),
+    }
+}
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,14 +188,18 @@ macro_rules! check {
 use check;
 
 /// The categories, in the order in which they build on each other.
-pub const CATEGORIES: [&str; 6] = ["cluster", "rights", "controller", "token", "secret", "flux"];
+pub const CATEGORIES: [&str; 8] = ["cluster", "rights", "controller", "token", "secret", "flux", "azure", "devops"];
 
 /// What has to be so before anything is installed, Flux included: a bootstrap brings it.
 const BEFORE: [&str; 2] = ["cluster", "rights"];
 
+/// What only somebody who is signed in to Azure can look at.
+const SIGNED_IN: [&str; 2] = ["azure", "devops"];
+
 /// Every check, by category; what a check needs comes before it.
 pub fn all() -> impl Iterator<Item = &'static Check> {
-    [cluster::CHECKS, controller::CHECKS, token::CHECKS, secret::CHECKS, flux::CHECKS].into_iter().flatten()
+    let cluster = [cluster::CHECKS, controller::CHECKS, token::CHECKS, secret::CHECKS, flux::CHECKS];
+    cluster.into_iter().chain([azure::CHECKS, devops::CHECKS]).flatten()
 }
 
 /// The check of this id.
@@ -205,20 +236,24 @@ fn unknown(name: &str, known: impl Iterator<Item = &'static str>) -> Trouble {
     Trouble::new(Exit::NotFound, cause, "flux-bearer explain lists all of them")
 }
 
-/// Judges every check on the same facts. One whose ground is missing is skipped, and so is what builds on it.
+/// Judges every check on the same facts. One whose ground is missing is skipped, and so is what builds on it, for the
+/// same reason.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
-    let mut sound: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut unsound: BTreeMap<&str, String> = BTreeMap::new();
     let judged = all().map(|check| {
-        let missing = check.needs.iter().find(|id| !sound.get(*id).copied().unwrap_or_default());
-        let outcome = match missing {
-            Some(id) => Outcome::Skipped(format!("needs {id}")),
+        let outcome = match check.needs.iter().find_map(|id| unsound.get(*id)) {
+            Some(why) => Outcome::Skipped(why.clone()),
             None => match (check.judge)(facts) {
                 Ok(wrong) if wrong.is_empty() => Outcome::Fine,
                 Ok(wrong) => Outcome::Wrong(wrong),
                 Err(why) => Outcome::Skipped(why),
             },
         };
-        sound.insert(check.id, outcome == Outcome::Fine);
+        match &outcome {
+            Outcome::Fine => {}
+            Outcome::Wrong(_) => drop(unsound.insert(check.id, format!("needs {}", check.id))),
+            Outcome::Skipped(why) => drop(unsound.insert(check.id, why.clone())),
+        }
         Finding { check, outcome }
     });
     judged.collect()

@@ -15,21 +15,21 @@ pub struct Rbac {
 
 /// What is to be done, to what.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deed<'a> {
-    pub(super) verb: &'a str,
-    pub(super) group: &'a str,
-    pub(super) resource: &'a str,
-    pub(super) namespace: &'a str,
+pub(crate) struct Deed<'a> {
+    pub(crate) verb: &'a str,
+    pub(crate) group: &'a str,
+    pub(crate) resource: &'a str,
+    pub(crate) namespace: &'a str,
     /// Empty: any.
-    pub(super) name: &'a str,
+    pub(crate) name: &'a str,
 }
 
 /// A service account: its namespace and its name.
-pub(super) type Account<'a> = (&'a str, &'a str);
+pub(crate) type Account<'a> = (&'a str, &'a str);
 
 impl Rbac {
     /// Whether the account may do this.
-    pub(super) fn allows(&self, account: Account<'_>, deed: Deed<'_>) -> bool {
+    pub(crate) fn allows(&self, account: Account<'_>, deed: Deed<'_>) -> bool {
         let reaches = |binding: &&Value| namespace(binding).is_empty() || namespace(binding) == deed.namespace;
         let bound = |binding: &&Value| items(binding, "/subjects").any(|subject| is(subject, account));
         let bindings = self.bindings.iter().filter(reaches).filter(bound);

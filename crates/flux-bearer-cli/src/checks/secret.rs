@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::facts::{Facts, account_of, known};
 use super::rights::Deed;
 use super::{Check, Fix, Repair, Verdict, Wrong, check};
+use crate::cron_job::renews;
 use crate::kinds::SECRET;
 use crate::object::{name, namespace, patch, printable};
 use crate::tokens::Token;
@@ -19,17 +20,13 @@ use crate::tokens::Token;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Flux's annotation about how it applies an object.
-const SSA: &str = "kustomize.toolkit.fluxcd.io/ssa";
+pub(crate) const SSA: &str = "kustomize.toolkit.fluxcd.io/ssa";
 
 /// The keys under which Flux looks for a credential.
-const CREDENTIALS: [&str; 5] = ["bearerToken", "username", "password", "identity", "identity.pub"];
+pub(crate) const CREDENTIALS: [&str; 5] = ["bearerToken", "username", "password", "identity", "identity.pub"];
 
 /// Field managers that write what stands in Git, again and again.
 const GIT: [&str; 2] = ["kustomize-controller", "helm-controller"];
-
-/// What betrays a job that renews a credential.
-const RENEWING: [&str; 4] =
-    ["bearerToken", "login.microsoftonline.com", "499b84ac-1321-427f-aa17-267ca6975798", "get-access-token"];
 
 const DEFINED: &str = "controller-definition";
 
@@ -69,7 +66,7 @@ fn written(token: &Token) -> Vec<&'static str> {
 }
 
 /// Who owns which of these keys.
-pub(super) fn owners<'a>(metadata: &ObjectMeta, keys: &[&'a str]) -> BTreeMap<String, Vec<&'a str>> {
+pub(crate) fn owners<'a>(metadata: &ObjectMeta, keys: &[&'a str]) -> BTreeMap<String, Vec<&'a str>> {
     let mut owners: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for entry in metadata.managed_fields.iter().flatten() {
         let manager = entry.manager.as_deref().unwrap_or("an unknown writer");
@@ -232,9 +229,8 @@ fn cron_job(facts: &Facts) -> Verdict {
     let mut wrong = Vec::new();
     for (token, _) in kept(facts)? {
         let here = jobs.iter().filter(|job| namespace(job) == token.namespace);
-        for job in
-            here.filter(|job| job.pointer("/spec/suspend") != Some(&Value::Bool(true)) && renews(job, token.secret()))
-        {
+        let running = here.filter(|job| job.pointer("/spec/suspend") != Some(&Value::Bool(true)));
+        for job in running.filter(|job| renews(job, token.secret()).is_some()) {
             let (namespace, job, suspend) = (namespace(job), name(job), patch(&json!({"spec": {"suspend": true}})));
             wrong.push(Wrong {
                 evidence: format!("CronJob {namespace}/{job} looks as if it fills Secret {}", token.secret()),
@@ -243,10 +239,4 @@ fn cron_job(facts: &Facts) -> Verdict {
         }
     }
     Ok(wrong)
-}
-
-/// Whether a job names the Secret and what a credential for Azure DevOps is renewed with.
-fn renews(job: &Value, secret: &str) -> bool {
-    let does = job.pointer("/spec/jobTemplate").map(Value::to_string).unwrap_or_default();
-    does.contains(secret) && RENEWING.iter().any(|sign| does.contains(sign))
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::facts::{self, Facts, MemberFacts};
-use super::plan::{Change, is_ready, manifest};
+use super::plan::{Change, manifest};
 use super::site::Site;
 use super::wanted::Wanted;
 use crate::bootstrap::{self, Job};
@@ -220,7 +220,7 @@ async fn await_token(wanted: &Wanted, site: &Site<'_>) -> Result<Token, Trouble>
     let known = Token::of(&named(&site.cluster, &wanted.namespace, &wanted.name).await?);
     let ended = wait(site.edge, &site.cluster, &known, "a token", |token| match token.stalled() {
         Some(says) if token.is_observed() => Some(Err(says.to_owned())),
-        _ => is_ready(token).then(|| Ok(token.clone())),
+        _ => token.opens().then(|| Ok(token.clone())),
     });
     let fix = || format!("flux-bearer check -n {}, then run this again", wanted.namespace);
     ended.await?.map_err(|says| Trouble::new(Exit::Failed, says, fix()))

@@ -16,6 +16,7 @@ use super::wanted::Wanted;
 use crate::bootstrap;
 use crate::cluster::{At, Cluster};
 use crate::exit::{Exit, Trouble};
+use crate::flux::Flux;
 use crate::issuer;
 use crate::kinds::{DEPLOYMENT, NAMESPACE, SECRET};
 use crate::manifests;
@@ -56,6 +57,8 @@ pub struct AzureFacts {
 /// What the organisation has.
 #[derive(Debug)]
 pub struct OrganizationFacts {
+    /// The tenant that it is connected to.
+    pub tenant: String,
     /// The project.
     pub project: Project,
     /// The repository.
@@ -88,6 +91,8 @@ pub struct MemberFacts {
 pub struct ClusterFacts {
     /// Issuer of its service account tokens.
     pub issuer: String,
+    /// The Flux that is installed.
+    pub flux: Option<Flux>,
     /// Whether the namespace is there.
     pub namespace: bool,
     /// The controller's manifests that an apply would change.
@@ -96,6 +101,8 @@ pub struct ClusterFacts {
     pub running: bool,
     /// The BearerToken.
     pub token: Option<Token>,
+    /// Whether there are other BearerTokens beside it.
+    pub has_others: bool,
     /// Whose its Secret is.
     pub secret: Held,
     /// The GitRepositories of the namespace that use the Secret.
@@ -180,6 +187,7 @@ pub(crate) async fn organization(
     let may = async |namespace, bits, token: &str| site.devops.has_permission(namespace, bits, token).await;
     let (project_token, repository_token) = (project_token(&project.id), repository_token(&project.id, &repository.id));
     Ok(OrganizationFacts {
+        tenant: site.organization_tenant.clone(),
         may_add: may(Namespace::COLLECTION, bits::COLLECTION_WRITE, Namespace::COLLECTION_TOKEN).await?,
         may_grant_project: may(Namespace::PROJECT, bits::PROJECT_WRITE, &project_token).await?,
         may_grant_repository: may(Namespace::GIT_REPOSITORIES, bits::GIT_MANAGE_PERMISSIONS, &repository_token).await?,
@@ -218,9 +226,11 @@ async fn cluster(wanted: &Wanted, site: &Site<'_>) -> Result<ClusterFacts, Troub
     let manifests = manifests::controller(&wanted.installation())?;
     Ok(ClusterFacts {
         issuer: issuer_of(wanted, site).await?,
+        flux: Flux::find(cluster, &wanted.namespace).await?,
         namespace,
         outdated: outdated(cluster, manifests, namespace).await?,
         running: running(cluster.get(at(DEPLOYMENT, manifests::CONTROLLER)).await?.as_ref()),
+        has_others: tokens.iter().any(|token| token.name != wanted.name),
         token: tokens.into_iter().find(|token| token.name == wanted.name),
         secret,
         sources: sources(cluster, &wanted.namespace, &wanted.secret).await?,

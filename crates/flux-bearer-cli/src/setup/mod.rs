@@ -13,8 +13,8 @@ mod wanted;
 
 pub(crate) use act::SETUP;
 pub use facts::{AzureFacts, ClusterFacts, Facts, FluxFacts, MemberFacts, OrganizationFacts};
-pub(crate) use plan::credential_name;
 pub use plan::{Change, Plan, plan};
+pub(crate) use plan::{MAX_CREDENTIALS, credential_name};
 pub use site::Site;
 pub(crate) use site::tenant_of;
 pub use wanted::{Level, Wanted};

@@ -10,13 +10,16 @@ use serde_json::{Value, json};
 
 use super::facts::{AzureFacts, ClusterFacts, Facts};
 use super::wanted::{Level, Wanted};
+use crate::args::FluxMode;
 use crate::bootstrap::Tree;
 use crate::exit::{Exit, Trouble};
+use crate::flux::Identities;
+use crate::issuer;
 use crate::manifests::PART_OF;
 use crate::tokens::Token;
 
 /// How many federated credentials an identity may have: Entra ID's limit.
-const MAX_CREDENTIALS: usize = 20;
+pub(crate) const MAX_CREDENTIALS: usize = 20;
 
 /// One thing to make or change.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +89,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What is as it should be, in words.
     pub kept: Vec<String>,
+    /// What a person should know before it is done.
+    pub notes: Vec<String>,
 }
 
 impl Change {
@@ -161,9 +166,11 @@ impl Change {
 pub fn plan(wanted: &Wanted, facts: &Facts) -> Result<Plan, Trouble> {
     let mut plan = Plan::default();
     plan_azure(wanted, &facts.azure, &facts.cluster.issuer, &mut plan)?;
+    check_denials(wanted, facts)?;
     plan_organization(wanted, facts, &mut plan);
     plan_cluster(wanted, facts, &mut plan)?;
     check_rights(wanted, facts, &plan)?;
+    plan.notes.extend(native_fits(facts));
     Ok(plan)
 }
 
@@ -249,6 +256,23 @@ fn plan_organization(wanted: &Wanted, facts: &Facts, plan: &mut Plan) {
     }
 }
 
+/// A denial wins over whatever is allowed, and somebody has decided on it: it is not taken away here.
+fn check_denials(wanted: &Wanted, facts: &Facts) -> Result<(), Trouble> {
+    let Some(member) = &facts.organization.member else { return Ok(()) };
+    let (project, repository) = (wanted.repository.project(), wanted.repository.repository());
+    for (access, needed, what) in [
+        (&member.project, bits::PROJECT_READ, format!("project {project}")),
+        (&member.repository, repository_bits(wanted.level), format!("repository {repository}")),
+    ] {
+        if access.deny & needed != 0 {
+            let cause = format!("{} is denied {what} by an entry of its own", wanted.identity);
+            let fix = format!("take the denial back in the security settings of {what}, or choose another --identity");
+            return Err(Trouble::new(Exit::Policy, cause, fix));
+        }
+    }
+    Ok(())
+}
+
 fn organization(wanted: &Wanted) -> String {
     wanted.repository.organization()
 }
@@ -268,6 +292,7 @@ fn missing(access: &Access, wanted: u32) -> u32 {
 
 fn plan_cluster(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), Trouble> {
     let cluster = &facts.cluster;
+    plan_flux(wanted, cluster, plan)?;
     check_secret(wanted, cluster)?;
     if cluster.namespace {
         plan.kept.push(format!("namespace {}", wanted.namespace));
@@ -283,7 +308,7 @@ fn plan_cluster(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), T
         plan.changes.push(Change::AwaitController);
     }
     plan_token(wanted, facts, plan);
-    plan_flux(wanted, facts, plan)?;
+    plan_bootstrap(wanted, facts, plan)?;
     if cluster.sources.iter().any(|source| source.ready.is_err()) {
         plan.changes.push(Change::AwaitFlux);
     }
@@ -291,7 +316,7 @@ fn plan_cluster(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), T
 }
 
 /// Flux comes last: it pulls with what the Secret holds by then.
-fn plan_flux(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), Trouble> {
+fn plan_bootstrap(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), Trouble> {
     let (Some(tree), Some(flux)) = (&wanted.tree, &facts.flux) else { return Ok(()) };
     if flux.bootstrapped {
         plan.kept.push(format!("Flux, bootstrapped from {}", place(tree)));
@@ -304,6 +329,40 @@ fn plan_flux(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), Trou
 /// A part of the repository, in words.
 fn place(tree: &Tree) -> String {
     format!("{} of branch {}", tree.path(), tree.branch)
+}
+
+fn plan_flux(wanted: &Wanted, cluster: &ClusterFacts, plan: &mut Plan) -> Result<(), Trouble> {
+    let Wanted { namespace, secret, .. } = wanted;
+    match (&cluster.flux, wanted.flux) {
+        (_, Some(FluxMode::Bootstrap)) | (None, None) => {}
+        (Some(flux), _) => plan.kept.push(format!("{flux}: nothing of it is changed but Secret {namespace}/{secret}")),
+        (None, Some(FluxMode::Existing)) => {
+            let cause = "--flux existing: there is no Flux in this cluster, for it has no Deployment source-controller";
+            let fix = "leave --flux out, and install Flux afterwards; or choose the right cluster with --context";
+            return Err(Trouble::new(Exit::NotFound, cause, fix));
+        }
+    }
+    Ok(())
+}
+
+/// Where Flux's own way is the better one, what speaks for it. It is said and nothing is made of it, for only a person knows
+/// what is to come.
+fn native_fits(facts: &Facts) -> Option<String> {
+    let Facts { azure, organization, cluster, .. } = facts;
+    let flux = cluster.flux.as_ref().filter(|flux| flux.is_native())?;
+    let patched_by = flux.patched_by()?;
+    let alone = !cluster.has_others && azure.credentials.iter().all(|one| one.issuer == cluster.issuer);
+    if !alone || !issuer::is_aks(&cluster.issuer, &organization.tenant) {
+        return None;
+    }
+    let how = match flux.identities {
+        Identities::Each => "a service account with the identity's ids, in the GitRepository's spec.serviceAccountName",
+        _ => patched_by,
+    };
+    Some(format!(
+        "on one AKS cluster of one tenant with one identity, Flux's own provider: azure fits better: it takes no Secret and \
+         no further controller, but {how}"
+    ))
 }
 
 /// A Secret of somebody else is not taken without being told to, and one of another BearerToken not at all.
@@ -336,7 +395,7 @@ fn plan_token(wanted: &Wanted, facts: &Facts, plan: &mut Plan) {
     } else {
         plan.changes.push(Change::ApplyToken { manifest, replaces: cluster.token.is_some() });
     }
-    let ready = cluster.token.as_ref().is_some_and(is_ready);
+    let ready = cluster.token.as_ref().is_some_and(Token::opens);
     if !same || !ready {
         plan.changes.push(Change::AwaitToken);
     }
@@ -374,11 +433,6 @@ pub(super) fn manifest(wanted: &Wanted, identity: &UserAssigned) -> Value {
         "metadata": {"name": wanted.name, "namespace": wanted.namespace, "labels": {label: value}},
         "spec": spec,
     })
-}
-
-/// Whether the Secret holds a token of the current spec that opens the repositories.
-pub(super) fn is_ready(token: &Token) -> bool {
-    token.outcome() == Some(Ok(())) && token.is_accessible()
 }
 
 /// Says which right is missing before anything is changed.

@@ -8,6 +8,7 @@ use super::site::Site;
 use super::wanted::Wanted;
 use crate::args::{Format, Global};
 use crate::edge::Edge;
+use crate::object::word;
 
 /// Prints the plan: data on standard output.
 pub(super) fn plan(plan: &Plan, wanted: &Wanted, site: &Site<'_>, global: &Global, edge: &Edge) {
@@ -27,6 +28,7 @@ fn document(plan: &Plan, wanted: &Wanted, site: &Site<'_>) -> Value {
         "tenant": site.organization_tenant,
         "changes": plan.changes.iter().map(change).collect::<Vec<_>>(),
         "kept": plan.kept,
+        "notes": plan.notes,
     })
 }
 
@@ -43,6 +45,9 @@ fn text(plan: &Plan, wanted: &Wanted, site: &Site<'_>, edge: &Edge) {
         let sign = if change.is_wait() { "·" } else { "+" };
         out.data(&format!("  {sign} {}{right}\n", change.what(wanted)));
     }
+    for note in &plan.notes {
+        out.data(&format!("  ! {note}\n"));
+    }
     out.data("\n");
 }
 
@@ -54,7 +59,12 @@ pub(super) fn done(wanted: &Wanted, facts: &Facts, edge: &Edge) {
             format!("Secret {namespace}/{secret} holds a token until {}; BearerToken {name} keeps it fresh", expires.0);
         edge.out.success(&text);
     }
-    if facts.cluster.sources.is_empty() {
+    if facts.cluster.flux.is_none() {
+        edge.out.action(&format!(
+            "no Flux reads it yet: flux-bearer bootstrap -n {namespace} --repository {}",
+            word(&wanted.repository.to_string())
+        ));
+    } else if facts.cluster.sources.is_empty() {
         edge.out.action(&format!(
             "no GitRepository uses it yet: flux create source git {name} -n {namespace} --url={} --branch=main \
              --secret-ref={secret}",

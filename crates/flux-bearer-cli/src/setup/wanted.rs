@@ -44,6 +44,8 @@ pub struct Wanted {
     pub more: Vec<String>,
     /// Whether a Secret that somebody else made may be taken over.
     pub adopt: bool,
+    /// Which Flux is to read the Secret; nothing means the one there is, if any.
+    pub flux: Option<FluxMode>,
     /// Image of the controller; nothing means the release's own.
     pub image: Option<String>,
 }
@@ -65,6 +67,7 @@ impl Wanted {
             tree: tree(flags)?,
             more: flags.more.clone(),
             adopt: flags.adopt,
+            flux: flags.flux,
             image: flags.image.clone(),
             ..Self::named(&flags.repository, &flags.name, secret, &flags.place, global)?
         })
@@ -106,6 +109,7 @@ impl Wanted {
             name: name.to_owned(),
             secret: secret.to_owned(),
             adopt: false,
+            flux: None,
             image: None,
         })
     }
@@ -125,18 +129,18 @@ impl Wanted {
 fn tree(flags: &Setup) -> Result<Option<Tree>, Trouble> {
     let refused = |cause: &str, fix: &str| Err(Trouble::usage(cause, fix));
     match flags.flux {
-        FluxMode::Bootstrap if flags.export => {
+        Some(FluxMode::Bootstrap) if flags.export => {
             refused("--flux bootstrap commits what --export prints", "leave one of them out")
         }
-        FluxMode::Bootstrap => {
+        Some(FluxMode::Bootstrap) => {
             check_more(&flags.more)?;
             Tree::of(&flags.tree).map(Some)
         }
-        FluxMode::Existing if flags.tree.branch.is_some() || flags.tree.path.is_some() || !flags.more.is_empty() => {
+        _ if flags.tree.branch.is_some() || flags.tree.path.is_some() || !flags.more.is_empty() => {
             let cause = "--branch, --path and what follows -- are for a Flux that is bootstrapped";
             refused(cause, "add --flux bootstrap, or leave them out")
         }
-        FluxMode::Existing => Ok(None),
+        _ => Ok(None),
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::args::{self, Format, Global};
+use crate::checks::cloud::{self, Operator};
 use crate::checks::facts::gather;
 use crate::checks::{self, CATEGORIES, Check, Finding, Fix, Outcome, Repair, Severity, Wrong};
 use crate::cluster::{At, Cluster};
@@ -22,7 +23,8 @@ pub(super) async fn run(wanted: &args::Check, global: &Global, edge: &Edge) -> R
     let chosen = checks::chosen(&wanted.names, wanted.pre)?;
     let cluster = edge.clusters.connect(&global.which()).await?;
     let deadline = Instant::now() + global.timeout.saturating_sub(RESERVE);
-    let look = Look { chosen: &chosen, cluster: &cluster, global, edge };
+    let operator = Operator::new(wanted, edge);
+    let look = Look { chosen: &chosen, cluster: &cluster, operator: &operator, global, edge };
     let mut findings = look.judge().await;
     if wanted.fix && repair(&findings, &cluster, wanted.yes, edge).await? {
         findings = look.judge().await;
@@ -40,6 +42,7 @@ pub(super) async fn run(wanted: &args::Check, global: &Global, edge: &Edge) -> R
 struct Look<'a> {
     chosen: &'a [&'static Check],
     cluster: &'a Cluster,
+    operator: &'a Operator<'a>,
     global: &'a Global,
     edge: &'a Edge,
 }
@@ -48,8 +51,11 @@ impl Look<'_> {
     /// Gathers the facts anew and judges them; of everything that is judged, what was chosen.
     async fn judge(&self) -> Vec<Finding> {
         let rights = self.chosen.iter().any(|check| check.category() == "rights");
-        let facts =
+        let mut facts =
             Box::pin(gather(self.cluster, &self.edge.azure, &self.global.namespace, self.edge.now(), rights)).await;
+        if self.chosen.iter().any(|check| check.needs_sign_in()) {
+            facts.cloud = Box::pin(cloud::gather(&facts, self.operator)).await;
+        }
         let mut findings = checks::judge(&facts);
         findings.retain(|finding| self.chosen.iter().any(|check| check.id == finding.check.id));
         findings
@@ -139,13 +145,28 @@ fn show(findings: &[Finding], format: Format, edge: &Edge) {
         }
         _ => {
             for category in CATEGORIES {
-                let here: String =
-                    findings.iter().filter(|finding| finding.check.category() == category).map(lines).collect();
+                let here: Vec<&Finding> =
+                    findings.iter().filter(|finding| finding.check.category() == category).collect();
+                let here = shown(&here);
                 if !here.is_empty() {
                     edge.out.data(&format!("{category}\n{}\n{here}\n", "-".repeat(category.len())));
                 }
             }
         }
+    }
+}
+
+/// The findings of a category. Where all are skipped for one reason, it is said once.
+fn shown(findings: &[&Finding]) -> String {
+    let why = |finding: &&Finding| match &finding.outcome {
+        Outcome::Skipped(why) => Some(why.clone()),
+        _ => None,
+    };
+    match findings.first().and_then(why) {
+        Some(first) if findings.len() > 1 && findings.iter().all(|finding| why(finding).as_ref() == Some(&first)) => {
+            format!("- all {} skipped: {first}\n", findings.len())
+        }
+        _ => findings.iter().map(|finding| lines(finding)).collect(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::args::{Arguments, Complete, Global};
 use crate::checks;
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
-use crate::kinds::{BEARER_TOKEN, NAMESPACE};
+use crate::kinds::{BEARER_TOKEN, GIT_REPOSITORY, NAMESPACE};
 
 /// How long a person waits for names after the tab key.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -40,6 +40,7 @@ enum Wanted {
 #[derive(Debug, PartialEq)]
 enum Living {
     BearerTokens,
+    GitRepositories,
     Namespaces,
     Contexts,
 }
@@ -159,6 +160,7 @@ fn values(of: &Arg, prefix: &str) -> Wanted {
     let name = of.get_value_names().and_then(|names| names.first()).map(clap::builder::Str::as_str);
     let living = match name {
         Some("BEARERTOKEN") => Some(Living::BearerTokens),
+        Some("GITREPOSITORY") => Some(Living::GitRepositories),
         Some("NAMESPACE") => Some(Living::Namespaces),
         Some("CONTEXT") => Some(Living::Contexts),
         Some("CHECK") => {
@@ -185,6 +187,7 @@ async fn names(living: &Living, global: &Global, edge: &Edge) -> Vec<String> {
     let (kind, namespace) = match living {
         Living::Contexts => return edge.clusters.contexts(&global.which()),
         Living::BearerTokens => (BEARER_TOKEN, Some(global.namespace.as_str())),
+        Living::GitRepositories => (GIT_REPOSITORY, Some(global.namespace.as_str())),
         Living::Namespaces => (NAMESPACE, None),
     };
     let listed = timeout(PATIENCE, async {

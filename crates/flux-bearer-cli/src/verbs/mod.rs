@@ -32,6 +32,7 @@ pub(crate) async fn run(arguments: &Arguments, edge: &Edge) -> Result<Exit, Trou
         Verb::Complete(wanted) => complete::run(wanted, global, edge).await,
         Verb::Setup(wanted) => crate::setup::run(wanted, global, edge).await,
         Verb::Bootstrap(wanted) => crate::bootstrap::run(wanted, global, edge).await,
+        Verb::Migrate(wanted) => crate::migrate::run(wanted, global, edge).await,
         Verb::Rescue(wanted) => rescue::run(wanted, global, edge).await,
         Verb::Uninstall(wanted) => uninstall::run(wanted, global, edge).await,
         Verb::Version(wanted) => version::run(wanted, global, edge).await,

@@ -8,11 +8,10 @@ use flux_bearer::secret::record;
 use flux_bearer_azure::arm::{TAG, Tags};
 use flux_bearer_azure::devops::{Namespace, project_token, repository_token};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::args::{Format, Global, Uninstall};
-use crate::cluster::{At, Cluster, MANAGER};
+use crate::cluster::{At, Cluster, is_ours};
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
 use crate::kinds::{BEARER_TOKEN, DEPLOYMENT, GIT_REPOSITORY, NAMESPACE, SECRET};
@@ -234,14 +233,6 @@ async fn in_namespace(wanted: &Wanted, cluster: &Cluster, inventory: &mut Invent
         inventory.removals.push(Removal::Namespace);
     }
     Ok(())
-}
-
-/// Whether nobody but us has made an object what it is. What Kubernetes itself adds doesn't count.
-fn is_ours(metadata: &ObjectMeta) -> bool {
-    let entries =
-        metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.as_deref().unwrap_or("").is_empty());
-    let managers: Vec<&str> = entries.filter_map(|entry| entry.manager.as_deref()).collect();
-    managers.contains(&MANAGER) && managers.iter().all(|manager| *manager == MANAGER || manager.starts_with("kube-"))
 }
 
 async fn remove(removal: &Removal, wanted: &Wanted, site: &Site<'_>) -> Result<(), Trouble> {

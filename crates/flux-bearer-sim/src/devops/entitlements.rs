@@ -170,7 +170,7 @@ impl Exchange<'_> {
             let members = &mut organization_mut(state, organization)?.members;
             if !members.iter().any(|member| member.object_id.eq_ignore_ascii_case(object_id)) {
                 let object_id = object_id.to_owned();
-                members.push(Member { object_id, licence: Licence::Stakeholder, since: None });
+                members.push(Member { object_id, licence: Licence::Stakeholder, ..Member::default() });
             }
             for change in changes {
                 make(state, organization, object_id, change)?;
@@ -334,6 +334,11 @@ impl Exchange<'_> {
             Some(Licence::None) | None => ("none", "None"),
         };
         let since = member.and_then(|member| member.since);
+        let status = match came {
+            _ if member.is_some_and(|member| member.expired) => "expired",
+            true => "active",
+            false => "pending",
+        };
         json!({
             graph: principal.graph(),
             "id": principal.storage_key(),
@@ -342,7 +347,7 @@ impl Exchange<'_> {
                 "accountLicenseType": kind,
                 "msdnLicenseType": "none",
                 "licenseDisplayName": name,
-                "status": if came { "active" } else { "pending" },
+                "status": status,
                 "statusMessage": "",
                 "assignmentSource": "unknown",
             },
@@ -366,7 +371,7 @@ fn make(state: &mut State, organization: &str, object_id: &str, change: &Change)
         Change::Licence(licence) => {
             let members = &mut organization_mut(state, organization)?.members;
             for member in members.iter_mut().filter(|member| member.object_id.eq_ignore_ascii_case(object_id)) {
-                member.licence = *licence;
+                (member.licence, member.expired) = (*licence, false);
             }
         }
     }

@@ -54,8 +54,9 @@ impl<'a> Exchange<'a> {
 
     /// Whether the identity has the right and the licence to read a repository.
     pub(super) fn may_read(&self, identity: &Identity, project: &Project, repository: &Repository) -> bool {
-        let licence = self.organization.member(&identity.object_id).map(|member| member.licence);
-        licence == Some(Licence::Basic) && self.access().may(&identity.object_id, project, repository, rights::READ)
+        let member = self.organization.member(&identity.object_id);
+        let licensed = member.is_some_and(|member| member.licence == Licence::Basic && !member.expired);
+        licensed && self.access().may(&identity.object_id, project, repository, rights::READ)
     }
 }
 

@@ -112,7 +112,7 @@ impl Exchange<'_> {
         self.change(|state, organization| {
             let members = &mut organization_mut(state, organization)?.members;
             if !members.iter().any(|member| member.object_id.eq_ignore_ascii_case(object_id)) {
-                members.push(Member { object_id: object_id.clone(), licence: Licence::None, since: None });
+                members.push(Member { object_id: object_id.clone(), licence: Licence::None, ..Member::default() });
             }
             for group in &groups {
                 group.add(state, object_id);

@@ -76,14 +76,18 @@ fn check_lifetime(state: &State, assertion: &Jwt) -> Result<(), Refusal> {
     Err(Refusal::lives_too_long(&net_time(issued), &net_time(expires), state.defaults.assertion_refusal))
 }
 
-/// Checks that `now` is within `nbf` and `exp`.
+/// Checks that `now` is within `nbf` and `exp`. MSAL for JavaScript rounds `nbf` to the nearest second, which is half a second
+/// ahead at most, and signs in; how much more Entra tolerates is unknown.
 pub(super) fn check_validity(assertion: &Jwt, now: Timestamp) -> Result<(), Refusal> {
     let (from, until) = (time(assertion, "nbf"), time(assertion, "exp"));
-    if from <= now && now < until {
+    if from <= now.saturating_add(ROUNDED).unwrap_or(now) && now < until {
         return Ok(());
     }
     Err(Refusal::outside_validity(&net_time(now), &net_time(from), &net_time(until)))
 }
+
+/// How far ahead a time may be that was rounded.
+const ROUNDED: SignedDuration = SignedDuration::from_millis(500);
 
 /// A time claim; 1970 when it is absent, as Entra writes it then.
 fn time(assertion: &Jwt, claim: &str) -> Timestamp {

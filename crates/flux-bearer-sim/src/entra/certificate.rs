@@ -50,12 +50,14 @@ fn is_audience(tenant: &Tenant, audience: &str) -> bool {
     named.is_some_and(|name| tenant.is_named(name))
 }
 
-/// Whether the header names this certificate: by SHA-256 in `x5t#S256`, or by SHA-1 in `x5t` as older clients do.
+/// Whether the header names this certificate: by SHA-256 in `x5t#S256`, or by SHA-1 in `x5t` as older clients do. MSAL for
+/// Go writes the alphabet and padding of ordinary Base64 in place of those for URLs, and signs in all the same.
 fn is_named(header: &Value, der: &[u8]) -> bool {
     let names: [(&str, &'static Algorithm); 2] = [("x5t#S256", &SHA256), ("x5t", &SHA1_FOR_LEGACY_USE_ONLY)];
     names.into_iter().any(|(member, algorithm)| {
         let thumbprint = URL_SAFE_NO_PAD.encode(digest(algorithm, der));
-        header.get(member).and_then(Value::as_str).is_some_and(|name| name.trim_end_matches('=') == thumbprint)
+        let for_urls = |name: &str| name.trim_end_matches('=').replace('+', "-").replace('/', "_");
+        header.get(member).and_then(Value::as_str).is_some_and(|name| for_urls(name) == thumbprint)
     })
 }
 

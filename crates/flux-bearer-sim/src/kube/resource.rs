@@ -109,6 +109,8 @@ impl ServedResource {
             Self::custom("flux-bearer.dev", "v1alpha1", "bearertokens", "BearerToken").with_status(),
             Self::custom("source.toolkit.fluxcd.io", "v1", "gitrepositories", "GitRepository").with_status(),
             Self::custom("kustomize.toolkit.fluxcd.io", "v1", "kustomizations", "Kustomization").with_status(),
+            Self::custom("image.toolkit.fluxcd.io", "v1", "imageupdateautomations", "ImageUpdateAutomation")
+                .with_status(),
         ]
     }
 }

@@ -31,7 +31,12 @@ impl Selector {
     /// Reads both selectors of a request.
     pub(super) fn parse(resource: &ServedResource, labels: &str, fields: &str) -> Answer<Self> {
         let parsed = Self { labels: requirements(labels)?, fields: requirements(fields)? };
-        let served = |key: &str| key == "metadata.name" || (key == "metadata.namespace" && resource.namespaced);
+        let served = |key: &str| match key {
+            "metadata.name" => true,
+            "metadata.namespace" => resource.namespaced,
+            "type" => resource.is_secret(),
+            _ => false,
+        };
         match parsed.fields.iter().find(|requirement| !served(&requirement.key)) {
             None => Ok(parsed),
             Some(unknown) => Err(Refusal::bad_request(format!(
@@ -55,6 +60,7 @@ impl Selector {
         let label = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
         let field = |key: &str| match key {
             "metadata.name" => Some(object::name(object)),
+            "type" => object.get("type").and_then(Value::as_str),
             _ => Some(object::namespace(object)),
         };
         self.labels.iter().all(|wanted| wanted.holds(label(&wanted.key)))

@@ -102,6 +102,9 @@ pub struct Member {
     /// Its licence.
     #[serde(default)]
     pub licence: Licence,
+    /// Whether the licence has expired, and no longer opens anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expired: bool,
     /// When it was added; none means long ago. An edit of a running world dates what it adds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]

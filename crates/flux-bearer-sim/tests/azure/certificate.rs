@@ -5,7 +5,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaSignatureEncoding};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use flux_bearer_sim::state::Certificate;
 use serde_json::{Value, json};
 
@@ -26,6 +26,12 @@ impl Client {
 
     fn modern(&self) -> (Value, &'static RsaSignatureEncoding) {
         let thumbprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, self.certificate.der()));
+        (json!({"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint}), &RSA_PSS_SHA256)
+    }
+
+    /// As MSAL for Go writes it.
+    fn gos(&self) -> (Value, &'static RsaSignatureEncoding) {
+        let thumbprint = STANDARD.encode(digest(&SHA256, self.certificate.der()));
         (json!({"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint}), &RSA_PSS_SHA256)
     }
 
@@ -67,11 +73,22 @@ async fn sign_in(azure: &Azure, assertion: &str) -> Answer {
 async fn takes_modern_and_legacy_assertions() {
     let client = Client::new();
     let azure = world_of(&client);
-    for kind in [client.modern(), client.legacy()] {
+    for kind in [client.modern(), client.gos(), client.legacy()] {
         let answer = sign_in(&azure, &client.sign(kind, &claims(&azure))).await;
         let jwt = azure.verified(answer.json()["access_token"].as_str().unwrap()).await;
         assert_eq!((jwt.text("appid"), jwt.text("appidacr")), (APP, "2"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_a_beginning_that_was_rounded_up() {
+    let client = Client::new();
+    let azure = world_of(&client);
+    let mut claims = claims(&azure);
+    claims["nbf"] = json!(azure.now().as_second() + 1);
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let answer = sign_in(&azure, &client.sign(client.modern(), &claims)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,6 +112,7 @@ async fn refuses_assertions_that_are_not_the_clients() {
             ),
         ),
         (700_024, client.sign(client.modern(), &with("exp", json!(now)))),
+        (700_024, client.sign(client.modern(), &with("nbf", json!(now + 1)))),
         (700_027, stranger.sign(stranger.modern(), &good)),
         (700_027, stranger.sign(client.modern(), &good)),
         (700_027, client.sign((client.modern().0, client.legacy().1), &good)),

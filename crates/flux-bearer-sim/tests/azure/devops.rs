@@ -381,6 +381,15 @@ async fn names_the_tenant_to_those_without_a_token() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_licence_that_has_expired_opens_nothing() {
+    let azure = Azure::new();
+    let token = azure.mint().await;
+    assert_eq!(with_token(&azure, REFS, &token).await.status, 200);
+    azure.world.edit(|state| fabrikam(state).members[0].expired = true).unwrap();
+    assert_eq!(with_token(&azure, REFS, &token).await.status, 404);
+}
+
+#[tokio::test(start_paused = true)]
 async fn takes_a_personal_access_token_as_a_password_until_it_expires() {
     let azure = Azure::new();
     let user = "66666666-6666-4666-8666-00000000000f";

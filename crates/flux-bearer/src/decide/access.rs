@@ -86,7 +86,8 @@ fn probe_of<'a>(observed: &Observed<'a>, identity: &Identity) -> Option<&'a Prob
     observed.probes.iter().find(|probe| *probe.identity == *identity)
 }
 
-fn covers(probe: &Probe, repositories: &[Repository]) -> bool {
+/// Whether a probe has asked all of these.
+pub(crate) fn covers(probe: &Probe, repositories: &[Repository]) -> bool {
     repositories.iter().all(|wanted| probe.answers.iter().any(|(asked, _)| asked == wanted))
 }
 

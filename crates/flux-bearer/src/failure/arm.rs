@@ -41,6 +41,8 @@ pub enum Operation {
     ReadCluster,
     /// What the caller may do.
     ReadPermissions,
+    /// Which roles a principal has.
+    ReadRoles,
     /// Whether a subscription may use a resource provider, by its namespace.
     ReadProvider(&'static str),
     /// Let a subscription use a resource provider, by its namespace.
@@ -80,6 +82,7 @@ impl Operation {
             ),
             Self::ReadCluster => ("read AKS clusters", "managedClusters/read", READER),
             Self::ReadPermissions => ("read its own rights", "permissions/read", READER),
+            Self::ReadRoles => ("read who has which role", "roleAssignments/read", READER),
             Self::ReadProvider(_) => ("read resource providers", "subscriptions/providers/read", READER),
             Self::RegisterProvider(_) => ("register a resource provider", "register/action", CONTRIBUTOR),
         }
@@ -98,7 +101,7 @@ impl Operation {
             | Self::WriteFederation
             | Self::DeleteFederation => "Microsoft.ManagedIdentity",
             Self::ReadCluster => "Microsoft.ContainerService",
-            Self::ReadPermissions => "Microsoft.Authorization",
+            Self::ReadPermissions | Self::ReadRoles => "Microsoft.Authorization",
             Self::RegisterProvider(namespace) => namespace,
         }
     }

@@ -3,13 +3,16 @@
 mod adoption;
 mod api_server;
 mod bootstrap;
+mod clients;
 mod crd;
 mod five_lifetimes;
 mod from_nothing;
 mod kube_cases;
 mod leader;
 mod lockout;
+mod migrate;
 mod namespace;
+mod official;
 mod outage;
 mod poisoned;
 mod release;
@@ -38,12 +41,15 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: restart::NAME, run: |run| restart::run(run).boxed_local() },
     Test { name: setup::NAME, run: |run| setup::run(run).boxed_local() },
     Test { name: bootstrap::NAME, run: |run| bootstrap::run(run).boxed_local() },
+    Test { name: official::NAME, run: |run| official::run(run).boxed_local() },
+    Test { name: clients::NAME, run: |run| clients::run(run).boxed_local() },
     Test { name: kube_cases::NAME, run: |run| kube_cases::run(run).boxed_local() },
     Test { name: rights::NAME, run: |run| rights::run(run).boxed_local() },
     Test { name: crd::NAME, run: |run| crd::run(run).boxed_local() },
     Test { name: leader::NAME, run: |run| leader::run(run).boxed_local() },
     Test { name: api_server::NAME, run: |run| api_server::run(run).boxed_local() },
     Test { name: adoption::NAME, run: |run| adoption::run(run).boxed_local() },
+    Test { name: migrate::NAME, run: |run| migrate::run(run).boxed_local() },
     Test { name: lockout::NAME, run: |run| lockout::run(run).boxed_local() },
     Test { name: release::NAME, run: |run| release::run(run).boxed_local() },
     Test { name: poisoned::NAME, run: |run| poisoned::run(run).boxed_local() },

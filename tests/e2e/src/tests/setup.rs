@@ -5,6 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
+use super::official;
+use crate::audit::{self, Mark};
+use crate::azure::ISSUER;
+use crate::controller::{AUDIENCE, BEARER_TOKEN};
 use crate::flux::Retries;
 use crate::world::{Run, Said, World};
 
@@ -27,6 +31,10 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::bare(run, NAME).await?;
     let before = world.azure().state().await?;
     world.repository.commit("first").await?;
+    let status = world.interrupt(&SETUP, "managed identity").await?;
+    ensure!(status == Some(130), "Ctrl-C ended it with {status:?}");
+    ensure!(world.azure().state().await? != before, "it was not interrupted amid its work");
+    world.story.tell("setup was interrupted after its first change");
     let said = world.flux_bearer(&SETUP).await?;
     ensure!(said.status == Some(0), "setup failed: {}\n{}", said.stdout, said.stderr);
     check_secrecy(&said)?;
@@ -35,14 +43,11 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.pull().await?;
     world.wait_for_commit("first", Duration::from_secs(20)).await?;
     world.story.tell("the commit is in the cluster");
-    check(&world, &WRONG).await?;
-    let state = world.azure().state().await?;
-    let said = world.flux_bearer(&SETUP).await?;
-    ensure!(said.status == Some(0) && said.stderr.contains("nothing to change"), "again: {}", said.stderr);
-    ensure!(world.azure().state().await? == state, "the second run has changed something in Azure");
+    check(&world).await?;
+    read_back(run, &world).await?;
+    again(&world).await?;
     let failures = flux.failures()?;
     ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
-    world.story.tell("again: nothing to change");
     world.cluster.delete(crate::flux::KUSTOMIZATION).await?;
     world.cluster.delete(crate::flux::GIT_REPOSITORY).await?;
     let words = ["uninstall", "--name=fleet", "--resource-group=rg-flux", "--identity=flux-fleet", "--yes"];
@@ -51,6 +56,38 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     ensure!(world.azure().state().await? == before, "uninstall has left something in Azure");
     world.story.tell("uninstall is done: Azure is as it was before");
     world.check_log()
+}
+
+/// A second run writes nothing, nowhere.
+async fn again(world: &World<'_>) -> anyhow::Result<()> {
+    let (state, log) = (world.azure().state().await?, world.cluster.audit_log());
+    ensure!(!audit::changes(&log, Mark::default())?.is_empty(), "the audit log does not have the first run");
+    let mark = audit::mark(&log)?;
+    let said = world.flux_bearer(&SETUP).await?;
+    ensure!(said.status == Some(0) && said.stderr.contains("nothing to change"), "again: {}", said.stderr);
+    ensure!(world.azure().state().await? == state, "the second run has changed something in Azure");
+    let changes = audit::changes(&log, mark)?;
+    ensure!(changes.is_empty(), "the second run has changed something in the cluster: {changes:#?}");
+    world.story.tell("again: nothing to change, and no write in the audit log");
+    Ok(())
+}
+
+/// Microsoft's own clients see what was to be made.
+async fn read_back(run: &Run, world: &World<'_>) -> anyhow::Result<()> {
+    let seen = official::read(run, "flux-fleet").await?;
+    let token = world.cluster.get(BEARER_TOKEN).await?;
+    let subject = "system:serviceaccount:flux-system:flux-bearer-controller";
+    let wanted = json!({
+        "clientId": token.pointer("/spec/identity/clientId"),
+        "location": "westeurope",
+        "credentials": [{"issuer": ISSUER, "subject": subject, "audiences": [AUDIENCE]}],
+        "licence": "express",
+        "project": [[1, 0, 1]],
+        "repository": [[2, 0, 2]],
+    });
+    ensure!(seen == wanted, "Azure's own clients see {seen} and not {wanted}");
+    world.story.tell("azure-mgmt-* and azure-devops read back what it made");
+    Ok(())
 }
 
 /// Fails if a token was shown: all of them begin alike.
@@ -63,8 +100,13 @@ fn check_secrecy(said: &Said) -> anyhow::Result<()> {
 /// Deployment.
 const WRONG: [&str; 2] = ["cluster-issuer", "flux-source-controller"];
 
-/// Everything is as it should be, but for what a test's cluster can't be: these ones.
-pub(super) async fn check(world: &World<'_>, foreseen: &[&str]) -> anyhow::Result<()> {
+/// Everything is as it should be, but for what a test's cluster can't be.
+pub(super) async fn check(world: &World<'_>) -> anyhow::Result<()> {
+    check_but(world, &WRONG).await
+}
+
+/// Everything is as it should be, but for these ones.
+pub(super) async fn check_but(world: &World<'_>, foreseen: &[&str]) -> anyhow::Result<()> {
     let said = world.flux_bearer(&["check", "-o", "json"]).await?;
     check_secrecy(&said)?;
     let report: Value = serde_json::from_str(&said.stdout).with_context(|| said.stderr.clone())?;

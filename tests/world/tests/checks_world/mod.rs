@@ -1,13 +1,24 @@
 //! A world in which nothing is wrong, for each check the one thing that spoils it, and a person who does what is said.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
+use flux_bearer_azure::devops::{self, DevOps, bits, repository_token};
+use flux_bearer_azure::entra::Authority;
+use flux_bearer_azure::operator::{ClientSecret, Session};
+use flux_bearer_cli::exit::Exit;
 use flux_bearer_sim::kube::Verb;
-use flux_bearer_world::identities::{ISSUER, REPOSITORY, TENANT, client};
+use flux_bearer_sim::state::{
+    AccessControlEntry, Application, FederatedCredential, Licence, Namespace, Repository, ResourceGroup, Role,
+    RoleAssignment, State, Subscription, Tenant, UserAssignedIdentity,
+};
+use flux_bearer_world::company::{OPERATOR, OPERATOR_OBJECT, OPERATOR_SECRET, SUBSCRIPTION};
+use flux_bearer_world::identities::{ISSUER, REPOSITORY, SUBJECT, TENANT, client, object};
 use flux_bearer_world::shell::{Said, Shell};
 use flux_bearer_world::stage::{NAMESPACE, Running, Stage};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::support::{Theatre, answer, seconds};
@@ -16,6 +27,12 @@ use super::support::{Theatre, answer, seconds};
 pub(crate) const CANARY: &str = "CANARY-55aa";
 
 const CONTROLLER: &str = "flux-bearer-controller";
+
+/// The identity that the world's BearerTokens sign in as, in Azure.
+const IDENTITY: &str = "identity-0";
+
+/// A tenant to which the organisation should not be connected.
+const OTHER_TENANT: &str = "11111111-0000-4000-8000-000000000001";
 
 /// What `kubectl apply -k deploy/base` applies, as far as a check looks at it.
 const BASE: [&str; 3] = [
@@ -36,7 +53,8 @@ impl World {
     /// A whole installation that has filled its Secret. The controller stands still, so that a world can be spoilt.
     pub(crate) async fn healthy() -> Self {
         let theatre = Theatre::with(&[3600]);
-        let shell = Shell::new(&theatre.stage);
+        theatre.stage.world.edit(populate).unwrap();
+        let shell = Shell::new(&theatre.stage).signed_in();
         let world = Self { theatre, shell, namespace: RefCell::new(NAMESPACE.into()), running: RefCell::default() };
         world.publish(ISSUER);
         world.install();
@@ -44,6 +62,7 @@ impl World {
         world.configure();
         world.stage().bearer_token("flux-system", &json!({}));
         world.stage().git_repository("flux-system", "flux-system", REPOSITORY);
+        world.edit("GitRepository", "flux-system", |object| object["spec"]["ref"] = json!({"branch": "main"}));
         world.reconciled("flux-system");
         world.start();
         world.stop_after(5).await;
@@ -70,6 +89,78 @@ impl World {
         seconds(count).await;
         let running = self.running.take();
         running.unwrap().kill().await;
+    }
+
+    /// Changes what Azure and Azure DevOps know.
+    pub(crate) fn azure(&self, change: impl FnOnce(&mut State)) {
+        self.stage().world.edit(change).unwrap();
+    }
+
+    /// Changes the federated credential of the identity.
+    fn credential(&self, change: impl FnOnce(&mut FederatedCredential)) {
+        self.azure(|state| change(&mut state.tenants[0].applications[0].federated_credentials[0]));
+    }
+
+    /// Writes an entry about the identity into the access control list of the repository.
+    fn entry(&self, allow: u32, deny: u32) {
+        self.azure(|state| {
+            let contoso = &mut state.organizations[0];
+            let project = &contoso.projects[0];
+            let repository = contoso.repository_id(project, &project.repositories[0]);
+            let token = format!("repoV2/{}/{repository}", contoso.project_id(project));
+            contoso.access_control.push(AccessControlEntry {
+                namespace: Namespace::Git,
+                token,
+                object_id: object(0),
+                allow,
+                deny,
+                since: None,
+            });
+        });
+    }
+
+    /// Denies the group that the identity is in to read the repository, as an administrator with the portal does.
+    pub(crate) async fn deny_readers(&self) {
+        let (http, clock) = (self.stage().azure(), self.stage().world.clock().clone());
+        let secret = SecretString::from(OPERATOR_SECRET);
+        let way = ClientSecret::new(http.clone(), Authority::default(), TENANT.into(), OPERATOR.into(), secret);
+        let session = Session::new(http, Arc::new(way), Some(TENANT.into()), move || clock.now());
+        let contoso = DevOps::new(session, "contoso");
+        let member = contoso.service_principal_of_client(&client(0)).await.unwrap().unwrap();
+        let readers = contoso.groups(&member.descriptor).await.unwrap().remove(0).identity;
+        let project = contoso.project("platform").await.unwrap().unwrap().id;
+        let token = repository_token(&project, &contoso.repository(&project, "fleet").await.unwrap().unwrap().id);
+        contoso.set_access(devops::Namespace::GIT_REPOSITORIES, &token, &readers, 0, bits::GIT_READ).await.unwrap();
+    }
+
+    /// What Azure CLI does.
+    fn az(&self, words: &[&str]) {
+        let value =
+            |name: &str| words.iter().position(|word| *word == name).map(|at| words[at + 1].to_owned()).unwrap();
+        match words {
+            ["identity", "federated-credential", verb @ ("create" | "update"), ..] => {
+                assert_eq!((value("--identity-name"), value("--resource-group")), (IDENTITY.into(), "fleet".into()));
+                assert_eq!(value("--subscription"), SUBSCRIPTION);
+                let [name, issuer, subject, audience] = ["--name", "--issuer", "--subject", "--audiences"].map(value);
+                let written = FederatedCredential { name, issuer, subject, audience, created_at: None };
+                self.azure(|state| {
+                    let all = &mut state.tenants[0].applications[0].federated_credentials;
+                    let before = all.len();
+                    all.retain(|one| one.name != written.name);
+                    assert_eq!(all.len() < before, *verb == "update", "{}", written.name);
+                    all.push(written);
+                });
+            }
+            ["role", "assignment", "delete", "--ids", ids @ ..] => {
+                assert!(ids.iter().all(|id| id.starts_with(&format!("/subscriptions/{SUBSCRIPTION}/"))), "{ids:?}");
+                self.azure(|state| {
+                    let all = &mut state.subscriptions[0].role_assignments;
+                    all.retain(|one| one.object_id != object(0));
+                    assert_eq!(ids.len(), 1);
+                });
+            }
+            _ => panic!("az {words:?}"),
+        }
     }
 
     fn publish(&self, issuer: &str) {
@@ -142,7 +233,7 @@ impl World {
 
     /// A GitRepository more, which Flux could clone.
     fn source(&self, name: &str, spec: &Value) {
-        let mut all = json!({"url": REPOSITORY, "interval": "1m"});
+        let mut all = json!({"url": REPOSITORY, "interval": "1m", "ref": {"branch": "main"}});
         all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         self.stage().kube.apply(json!({
             "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
@@ -197,6 +288,12 @@ impl World {
                 ["kubectl", rest @ ..] => self.kubectl("", rest).await,
                 ["flux", "install"] => self.install_flux(),
                 ["flux", "reconcile", "source", "git", name, "-n", NAMESPACE] => self.reconciled(name),
+                ["az", rest @ ..] => self.az(rest),
+                ["flux-bearer", "setup", ..] => {
+                    self.start();
+                    let said = self.shell.run_words(&[&words[..], &["--yes"]].concat()).await;
+                    assert_eq!(said.exit, Exit::Done, "{said:#?}");
+                }
                 ["flux-bearer", ..] => {
                     self.start();
                     drop(self.shell.run_words(&words).await);
@@ -298,7 +395,55 @@ impl World {
 
 /// Says that so many Pods of a Deployment are ready, as a kubelet would.
 pub(crate) fn ready(stage: &Stage, deployment: &str, replicas: u32) {
-    stage.kube.patch_status("Deployment", NAMESPACE, deployment, json!({"readyReplicas": replicas})).unwrap();
+    let status = json!({"readyReplicas": replicas, "availableReplicas": replicas});
+    stage.kube.patch_status("Deployment", NAMESPACE, deployment, status).unwrap();
+}
+
+/// Adds the subscription in which the identity is, and an operator who may look at everything and change it.
+fn populate(state: &mut State) {
+    state.subscriptions = vec![Subscription {
+        id: SUBSCRIPTION.into(),
+        tenant_id: TENANT.into(),
+        display_name: "platform".into(),
+        resource_groups: vec![ResourceGroup {
+            name: "fleet".into(),
+            location: "westeurope".into(),
+            ..ResourceGroup::default()
+        }],
+        identities: vec![managed_identity()],
+        role_assignments: vec![RoleAssignment {
+            object_id: OPERATOR_OBJECT.into(),
+            role: Role::Owner,
+            resource_group: None,
+        }],
+        ..Subscription::default()
+    }];
+    state.tenants[0].applications.push(Application {
+        name: "operator".into(),
+        client_id: OPERATOR.into(),
+        object_id: OPERATOR_OBJECT.into(),
+        secrets: vec![flux_bearer_sim::state::Secret { value: OPERATOR_SECRET.into(), expires_at: None }],
+        ..Application::default()
+    });
+    let contoso = &mut state.organizations[0];
+    contoso.administrators.push(OPERATOR_OBJECT.into());
+    contoso.members.push(flux_bearer_sim::state::Member { object_id: OPERATOR_OBJECT.into(), ..Default::default() });
+}
+
+/// The identity as a resource of Azure.
+fn managed_identity() -> UserAssignedIdentity {
+    UserAssignedIdentity {
+        resource_group: "fleet".into(),
+        name: IDENTITY.into(),
+        location: "westeurope".into(),
+        client_id: client(0),
+        ..UserAssignedIdentity::default()
+    }
+}
+
+/// The repository that Flux pulls from.
+fn fleet(state: &mut State) -> &mut Repository {
+    &mut state.organizations[0].projects[0].repositories[0]
 }
 
 fn rbac(kind: &str, namespace: &str, name: &str, rest: &Value) -> Value {
@@ -337,7 +482,11 @@ pub(crate) async fn harm(id: &str, world: &World) {
         "cluster-reachable" => world.theatre.kube_fault("down", Some("/version"), answer(503)),
         "cluster-version" => kube.publish("/version", json!({"major": "1", "minor": "29+"})),
         "cluster-issuer" => world.publish("https://kubernetes.default.svc"),
-        "cluster-issuer-published" => world.publish(ISSUER.trim_end_matches('/')),
+        "cluster-issuer-published" => {
+            let bare = ISSUER.trim_end_matches('/');
+            world.publish(bare);
+            world.credential(|one| one.issuer = bare.into());
+        }
         "cluster-issuer-keys" => kube.publish("/openid/v1/jwks", json!({"keys": [{"kid": "rotated"}]})),
         "rights-install" => kube.set_authorizer(|info| info.verb != Verb::Create || info.resource != "clusterroles"),
         "controller-namespace" => "elsewhere".clone_into(&mut world.namespace.borrow_mut()),
@@ -470,6 +619,51 @@ pub(crate) async fn harm(id: &str, world: &World) {
         }
         "flux-authentication" => world.failing(&format!("authentication required: <html>{CANARY}</html>")),
         "flux-ready" => world.failing(&format!("unexpected status code: 503 {CANARY}")),
+        "azure-identity" => world.azure(|state| {
+            state.subscriptions[0].identities.clear();
+        }),
+        "azure-federation" => {
+            world.azure(|state| state.tenants[0].applications[0].federated_credentials.clear());
+        }
+        "azure-federation-subject" => world.credential(|one| one.subject = SUBJECT.replace("flux-s", "Flux-S")),
+        "azure-federation-issuer" => world.credential(|one| one.issuer = ISSUER.trim_end_matches('/').into()),
+        "azure-federation-audience" => world.credential(|one| one.audience = "https://management.azure.com".into()),
+        "azure-federation-room" => world.azure(|state| {
+            let all = &mut state.tenants[0].applications[0].federated_credentials;
+            let another = |number: usize| FederatedCredential {
+                name: format!("cluster-{number}"),
+                issuer: format!("https://oidc.example/{number}/"),
+                ..all[0].clone()
+            };
+            let more: Vec<_> = (1..19).map(another).collect();
+            all.extend(more);
+        }),
+        "azure-roles" => world.azure(|state| {
+            let more =
+                RoleAssignment { object_id: object(0), role: Role::Reader, resource_group: Some("fleet".into()) };
+            state.subscriptions[0].role_assignments.push(more);
+        }),
+        "devops-organization" => world.url("https://dev.azure.com/contosso/platform/_git/fleet"),
+        "devops-tenant" => world.azure(|state| {
+            state.tenants.push(Tenant { id: OTHER_TENANT.into(), ..Tenant::default() });
+            state.organizations[0].tenant_id = OTHER_TENANT.into();
+        }),
+        "devops-project" => world.url("https://dev.azure.com/contoso/platfrom/_git/fleet"),
+        "devops-repository" => world.url("https://dev.azure.com/contoso/platform/_git/flet"),
+        "devops-repository-disabled" => world.azure(|state| fleet(state).is_disabled = true),
+        "devops-repository-empty" => world.azure(|state| fleet(state).head = None),
+        "devops-branch" => world.edit("GitRepository", "flux-system", |object| {
+            object["spec"].as_object_mut().unwrap().remove("ref");
+        }),
+        "devops-member" => world.azure(|state| state.organizations[0].members.retain(|one| one.object_id != object(0))),
+        "devops-licence" => world.azure(|state| state.organizations[0].members[0].licence = Licence::Stakeholder),
+        "devops-licence-active" => world.azure(|state| state.organizations[0].members[0].expired = true),
+        "devops-project-read" => world.azure(|state| state.organizations[0].projects[0].readers.clear()),
+        "devops-repository-read" => world.azure(|state| fleet(state).readers.clear()),
+        "devops-deny" => world.entry(0, 2),
+        "devops-groups" => world.azure(|state| state.organizations[0].projects[0].groups.readers.push(object(0))),
+        "devops-push" => world.entry(4 | 16, 0),
+        "devops-rights" => world.entry(8 | 128, 0),
         _ => panic!("there is no world for {id}"),
     }
 }
@@ -480,7 +674,10 @@ pub(crate) async fn by_hand(id: &str, world: &World) {
     match id {
         "cluster-reachable" => kube.faults().clear_all(),
         "cluster-version" => kube.publish("/version", json!({"major": "1", "minor": "33"})),
-        "cluster-issuer" | "cluster-issuer-published" | "cluster-issuer-keys" => world.publish(ISSUER),
+        "cluster-issuer" | "cluster-issuer-published" | "cluster-issuer-keys" => {
+            world.publish(ISSUER);
+            world.credential(|one| one.issuer = ISSUER.into());
+        }
         "rights-install" => kube.set_authorizer(|_| true),
         "controller-definition-newer" => world.install_definition(),
         "controller-ready" | "controller-replicas" => ready(world.stage(), CONTROLLER, 2),
@@ -489,7 +686,23 @@ pub(crate) async fn by_hand(id: &str, world: &World) {
         "secret-in-git" => {
             kube.annotate("Secret", NAMESPACE, "flux-system", "kustomize.toolkit.fluxcd.io/ssa", "Ignore").unwrap();
         }
-        "flux-url-form" | "flux-url-host" => world.url(REPOSITORY),
+        "flux-url-form" | "flux-url-host" | "devops-organization" | "devops-project" | "devops-repository" => {
+            world.url(REPOSITORY);
+        }
+        "azure-identity" => world.azure(|state| state.subscriptions[0].identities.push(managed_identity())),
+        "azure-federation-room" => {
+            world.azure(|state| state.tenants[0].applications[0].federated_credentials.truncate(5));
+        }
+        "devops-tenant" => world.azure(|state| state.organizations[0].tenant_id = TENANT.into()),
+        "devops-repository-disabled" => world.azure(|state| fleet(state).is_disabled = false),
+        "devops-repository-empty" => {
+            world.azure(|state| fleet(state).head = Some("8843d7f92416211de9ebb963ff4ce28125932878".into()));
+        }
+        "devops-licence-active" => world.azure(|state| state.organizations[0].members[0].expired = false),
+        "devops-deny" | "devops-push" | "devops-rights" => {
+            world.azure(|state| state.organizations[0].access_control.clear());
+        }
+        "devops-groups" => world.azure(|state| state.organizations[0].projects[0].groups.readers.clear()),
         "flux-account-annotations" => {
             for id in ["client-id", "tenant-id"] {
                 kube.annotate("ServiceAccount", NAMESPACE, "tenant", &format!("azure.workload.identity/{id}"), "x")

@@ -1,0 +1,102 @@
+//! Whose tokens are kept, and what they are to open: read off the cluster, before Azure is asked anything.
+
+use std::collections::BTreeMap;
+
+use flux_bearer::identity::{Allowed, Identity, Pod};
+use flux_bearer::repository::Repository;
+use serde_json::Value;
+
+use super::facts::{Facts, account_of, argument, known, variable};
+use crate::manifests::CONTROLLER;
+use crate::object::{items, namespace, text};
+use crate::tokens::Token;
+
+/// An identity as Entra ID knows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Account {
+    /// Its tenant, where the BearerToken says it: a GUID or a domain.
+    pub tenant: Option<String>,
+    /// Its client id, in lower case.
+    pub client: String,
+}
+
+/// A BearerToken whose identity has a client id.
+#[derive(Clone, Debug)]
+pub(super) struct Use<'a> {
+    pub(super) token: &'a Token,
+    pub(super) identity: Identity,
+    pub(super) account: Account,
+    /// What it is to open, each once.
+    pub(super) repositories: Vec<Repository>,
+}
+
+impl Use<'_> {
+    /// Whether it signs in with the controller's service account token.
+    pub(super) fn is_federated(&self) -> bool {
+        matches!(self.identity, Identity::WorkloadIdentity { .. })
+    }
+
+    /// Whether its identity may be a managed one.
+    pub(super) fn may_be_managed(&self) -> bool {
+        !matches!(self.identity, Identity::ClientSecret { .. })
+    }
+}
+
+/// The same repository has the same address, however its URL is written.
+pub(super) fn address(repository: &Repository) -> String {
+    repository.canonical().to_lowercase()
+}
+
+/// The BearerTokens whose identity has a client id that can be read off the cluster.
+pub(super) fn uses(facts: &Facts) -> Result<Vec<Use<'_>>, String> {
+    let pod = pod(facts);
+    let found = known(&facts.tokens)?.iter().filter_map(|token| {
+        let spec = token.spec.as_ref()?;
+        let identity = Identity::resolve(&spec.identity, &token.namespace, &pod).ok()?;
+        let account = Account {
+            tenant: identity.tenant_id().or(pod.tenant_id.as_deref()).map(str::to_ascii_lowercase),
+            client: identity.client_id()?.to_ascii_lowercase(),
+        };
+        Some(Use { token, identity, account, repositories: repositories(facts, token, &spec.repositories) })
+    });
+    Ok(found.collect())
+}
+
+/// Those that a BearerToken names, and those of the GitRepositories that read its Secret.
+fn repositories(facts: &Facts, token: &Token, named: &[String]) -> Vec<Repository> {
+    let read = facts.repositories.iter().flatten().filter(|object| reads(object, token));
+    let urls = named.iter().map(String::as_str).chain(read.map(|object| text(object, "/spec/url")));
+    let parsed = urls.filter_map(|url| Repository::parse(url).ok());
+    parsed.map(|repository| (address(&repository), repository)).collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
+/// Whether a GitRepository reads the Secret of a BearerToken.
+pub(super) fn reads(object: &Value, token: &Token) -> bool {
+    namespace(object) == token.namespace && text(object, "/spec/secretRef/name") == token.secret()
+}
+
+/// What the controller's Pods bring along, as far as its Deployment and its `ConfigMap` say.
+pub(super) fn pod(facts: &Facts) -> Pod {
+    let deployment = facts.deployment.iter().flatten().next();
+    let config = facts.config.iter().flatten().next();
+    let value = |name: &str, flag: &str| {
+        let set = deployment.and_then(|found| argument(found, flag).or_else(|| variable(found, name)));
+        let set = set.or_else(|| config.map(|config| text(config, &format!("/data/{name}"))));
+        set.filter(|value| !value.is_empty()).map(str::to_owned)
+    };
+    let arguments = deployment.into_iter().flat_map(|found| items(found, "/spec/template/spec/containers/0/args"));
+    let arguments = arguments.filter_map(Value::as_str);
+    let allowed = arguments.filter_map(|argument| argument.strip_prefix("--allow-identity=")?.parse::<Allowed>().ok());
+    Pod {
+        namespace: facts.namespace.clone(),
+        tenant_id: value("AZURE_TENANT_ID", "--tenant-id"),
+        client_id: value("AZURE_CLIENT_ID", "--client-id"),
+        allowed: allowed.collect(),
+    }
+}
+
+/// Whose service account tokens the controller signs in with, as Entra ID compares it.
+pub(super) fn subject(facts: &Facts) -> String {
+    let account = facts.deployment.iter().flatten().next().map_or(CONTROLLER, account_of);
+    format!("system:serviceaccount:{}:{account}", facts.namespace)
+}
