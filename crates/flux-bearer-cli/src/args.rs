@@ -152,15 +152,6 @@ pub enum Access {
     Contribute,
 }
 
-/// Which Flux is to read the Secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FluxMode {
-    /// The one that is installed. Nothing of it is changed but the Secret.
-    Existing,
-    /// One that is made as the last step, by `flux bootstrap git`.
-    Bootstrap,
-}
-
 /// What `setup` takes.
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
@@ -224,6 +215,15 @@ pub struct Setup {
     /// More arguments for `flux bootstrap git`, with --flux bootstrap
     #[arg(last = true, value_name = "ARGUMENT")]
     pub more: Vec<String>,
+}
+
+/// Which Flux is to read the Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FluxMode {
+    /// The one that is installed. Nothing of it is changed but the Secret.
+    Existing,
+    /// One that is made as the last step, by `flux bootstrap git`.
+    Bootstrap,
 }
 
 /// Which part of the repository is the cluster's.

@@ -108,6 +108,11 @@ impl Flux {
         }
     }
 
+    /// Whether something else keeps it as it is, so that a bootstrap would fight.
+    pub fn is_others(&self) -> bool {
+        matches!(self.by, By::Operator | By::Extension | By::Helm)
+    }
+
     /// Whether its GitRepository knows `provider: azure`.
     pub fn is_native(&self) -> bool {
         self.minor.is_some_and(|minor| minor >= NATIVE)

@@ -49,13 +49,13 @@ async fn the_transcript_of_the_readme_is_what_is_said() {
     let life = live(&stage);
     let mut said = String::new();
     for command in commands(shown) {
-        said += &format!("$ {command}\n");
+        said.extend(["$ ", &command, "\n"]);
         if command.starts_with("az identity federated-credential delete ") {
             stage.world.edit(remove_federated_credentials).unwrap();
             continue;
         }
         let ended = Shell::new(&stage).signed_in().run(&command).await;
-        said += &format!("{}{}", ended.stdout, ended.stderr);
+        said.extend([ended.stdout, ended.stderr]);
     }
     life.end().await;
     let shown = shown.replace("\\\n", "");

@@ -517,6 +517,22 @@ async fn the_flux_that_is_there_is_named_and_left_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flux_that_something_else_keeps_is_not_bootstrapped_over() {
+    for (manager, beside, words) in
+        [("flux-operator", vec![], "flux-operator"), ("Helm", vec!["fluxconfig-controller"], "microsoft.flux")]
+    {
+        let stage = company();
+        let labels = json!({"app.kubernetes.io/part-of": "flux", "app.kubernetes.io/managed-by": manager});
+        install_flux(&stage, &labels, &beside);
+        let before = stage.world.state();
+        let said = Shell::new(&stage).signed_in().run(&format!("{SETUP} --yes --flux bootstrap")).await;
+        assert_eq!(said.exit, Exit::Taken, "{}", said.stderr);
+        assert!(says(&said.stderr, words), "{}", said.stderr);
+        assert_eq!((stage.world.state(), writes(&stage)), (before, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flux_that_is_not_there_is_refused_before_anything_is_made_or_named_as_the_next_step() {
     let stage = company();
     let before = stage.world.state();

@@ -238,7 +238,7 @@ async fn bootstrap(wanted: &Wanted, site: &Site<'_>, facts: &mut Facts) -> Resul
         global: site.global,
     };
     bootstrap::perform_as_operator(&job, &site.session, &site.cluster, site.edge).await?;
-    known(facts.flux.as_mut())?.bootstrapped = true;
+    known(facts.bootstrap.as_mut())?.done = true;
     facts.cluster.sources = sources(&site.cluster, &wanted.namespace, &wanted.secret).await?;
     Ok(())
 }

@@ -36,7 +36,7 @@ pub struct Facts {
     /// The cluster.
     pub cluster: ClusterFacts,
     /// The Flux that is to be bootstrapped, if one is.
-    pub flux: Option<FluxFacts>,
+    pub bootstrap: Option<BootstrapFacts>,
 }
 
 /// What the subscription has.
@@ -111,9 +111,9 @@ pub struct ClusterFacts {
 
 /// What a bootstrap goes by.
 #[derive(Debug)]
-pub struct FluxFacts {
+pub struct BootstrapFacts {
     /// Whether it was done, and what it has committed is what the cluster is to run.
-    pub bootstrapped: bool,
+    pub done: bool,
     /// What keeps us from doing it.
     pub able: Result<(), Trouble>,
 }
@@ -124,20 +124,24 @@ pub(super) async fn gather(wanted: &Wanted, site: &Site<'_>) -> Result<Facts, Tr
     let principal = azure.identity.as_ref().map(|identity| identity.principal_id.clone());
     let organization = organization(wanted, site, principal.as_deref()).await?;
     let cluster = cluster(wanted, site).await?;
-    let flux = flux(wanted, site, &cluster).await?;
-    Ok(Facts { azure, organization, cluster, flux })
+    let bootstrap = bootstrap(wanted, site, &cluster).await?;
+    Ok(Facts { azure, organization, cluster, bootstrap })
 }
 
-async fn flux(wanted: &Wanted, site: &Site<'_>, cluster: &ClusterFacts) -> Result<Option<FluxFacts>, Trouble> {
+async fn bootstrap(
+    wanted: &Wanted,
+    site: &Site<'_>,
+    cluster: &ClusterFacts,
+) -> Result<Option<BootstrapFacts>, Trouble> {
     let Some(tree) = &wanted.tree else { return Ok(None) };
     let done = bootstrap::is_done(&wanted.repository, tree, &wanted.namespace, &wanted.secret, &site.cluster).await?;
-    let bootstrapped = done && cluster.outdated.is_empty();
-    let able = if bootstrapped {
+    let done = done && cluster.outdated.is_empty();
+    let able = if done {
         Ok(())
     } else {
         bootstrap::check_able(&wanted.repository, &site.session, site.global, site.edge).await
     };
-    Ok(Some(FluxFacts { bootstrapped, able }))
+    Ok(Some(BootstrapFacts { done, able }))
 }
 
 pub(crate) async fn azure(wanted: &Wanted, site: &Site<'_>) -> Result<AzureFacts, Trouble> {

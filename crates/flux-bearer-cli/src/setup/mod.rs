@@ -12,7 +12,7 @@ mod site;
 mod wanted;
 
 pub(crate) use act::SETUP;
-pub use facts::{AzureFacts, ClusterFacts, Facts, FluxFacts, MemberFacts, OrganizationFacts};
+pub use facts::{AzureFacts, BootstrapFacts, ClusterFacts, Facts, MemberFacts, OrganizationFacts};
 pub use plan::{Change, Plan, plan};
 pub(crate) use plan::{MAX_CREDENTIALS, credential_name};
 pub use site::Site;

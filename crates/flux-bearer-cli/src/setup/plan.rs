@@ -292,7 +292,6 @@ fn missing(access: &Access, wanted: u32) -> u32 {
 
 fn plan_cluster(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), Trouble> {
     let cluster = &facts.cluster;
-    plan_flux(wanted, cluster, plan)?;
     check_secret(wanted, cluster)?;
     if cluster.namespace {
         plan.kept.push(format!("namespace {}", wanted.namespace));
@@ -308,7 +307,7 @@ fn plan_cluster(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), T
         plan.changes.push(Change::AwaitController);
     }
     plan_token(wanted, facts, plan);
-    plan_bootstrap(wanted, facts, plan)?;
+    plan_flux(wanted, facts, plan)?;
     if cluster.sources.iter().any(|source| source.ready.is_err()) {
         plan.changes.push(Change::AwaitFlux);
     }
@@ -316,33 +315,40 @@ fn plan_cluster(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), T
 }
 
 /// Flux comes last: it pulls with what the Secret holds by then.
-fn plan_bootstrap(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), Trouble> {
-    let (Some(tree), Some(flux)) = (&wanted.tree, &facts.flux) else { return Ok(()) };
-    if flux.bootstrapped {
-        plan.kept.push(format!("Flux, bootstrapped from {}", place(tree)));
-        return Ok(());
+fn plan_flux(wanted: &Wanted, facts: &Facts, plan: &mut Plan) -> Result<(), Trouble> {
+    let Wanted { namespace, secret, .. } = wanted;
+    let flux = facts.cluster.flux.as_ref();
+    match (&wanted.tree, &facts.bootstrap, flux) {
+        (Some(tree), Some(bootstrap), _) if bootstrap.done => {
+            plan.kept.push(format!("Flux, bootstrapped from {}", place(tree)));
+            Ok(())
+        }
+        (Some(_), Some(_), Some(flux)) if flux.is_others() => Err(Trouble::new(
+            Exit::Taken,
+            format!("--flux bootstrap: the cluster has {flux}, and two can't keep one set of controllers"),
+            "leave --flux out: that Flux can pull with the Secret",
+        )),
+        (Some(_), Some(bootstrap), _) => {
+            plan.changes.push(Change::Bootstrap);
+            bootstrap.able.clone()
+        }
+        (_, _, Some(flux)) => {
+            plan.kept.push(format!("{flux}: nothing of it is changed but Secret {namespace}/{secret}"));
+            Ok(())
+        }
+        _ if wanted.flux == Some(FluxMode::Existing) => Err(Trouble::new(
+            Exit::NotFound,
+            "--flux existing: there is no Flux in this cluster, for it has no Deployment source-controller",
+            "make one with --flux bootstrap, or leave --flux out and install Flux afterwards; or choose the right cluster \
+             with --context",
+        )),
+        _ => Ok(()),
     }
-    plan.changes.push(Change::Bootstrap);
-    flux.able.clone()
 }
 
 /// A part of the repository, in words.
 fn place(tree: &Tree) -> String {
     format!("{} of branch {}", tree.path(), tree.branch)
-}
-
-fn plan_flux(wanted: &Wanted, cluster: &ClusterFacts, plan: &mut Plan) -> Result<(), Trouble> {
-    let Wanted { namespace, secret, .. } = wanted;
-    match (&cluster.flux, wanted.flux) {
-        (_, Some(FluxMode::Bootstrap)) | (None, None) => {}
-        (Some(flux), _) => plan.kept.push(format!("{flux}: nothing of it is changed but Secret {namespace}/{secret}")),
-        (None, Some(FluxMode::Existing)) => {
-            let cause = "--flux existing: there is no Flux in this cluster, for it has no Deployment source-controller";
-            let fix = "leave --flux out, and install Flux afterwards; or choose the right cluster with --context";
-            return Err(Trouble::new(Exit::NotFound, cause, fix));
-        }
-    }
-    Ok(())
 }
 
 /// Where Flux's own way is the better one, what speaks for it. It is said and nothing is made of it, for only a person knows

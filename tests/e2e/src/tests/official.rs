@@ -37,7 +37,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let flux = world.start_flux(Retries::Quick).await?;
     world.pull().await?;
     world.wait_for_commit("first", Duration::from_secs(20)).await?;
-    super::setup::check(&world).await?;
+    super::setup::check(&world, &super::setup::WRONG).await?;
     let failures = flux.failures()?;
     ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
     undo(run).await?;

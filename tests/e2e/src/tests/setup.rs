@@ -43,7 +43,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.pull().await?;
     world.wait_for_commit("first", Duration::from_secs(20)).await?;
     world.story.tell("the commit is in the cluster");
-    check(&world).await?;
+    check(&world, &WRONG).await?;
     read_back(run, &world).await?;
     again(&world).await?;
     let failures = flux.failures()?;
@@ -98,15 +98,10 @@ fn check_secrecy(said: &Said) -> anyhow::Result<()> {
 
 /// What must be wrong with this cluster, and nothing else: its issuer is an address of the machine, and Flux runs without a
 /// Deployment.
-const WRONG: [&str; 2] = ["cluster-issuer", "flux-source-controller"];
+pub(super) const WRONG: [&str; 2] = ["cluster-issuer", "flux-source-controller"];
 
-/// Everything is as it should be, but for what a test's cluster can't be.
-pub(super) async fn check(world: &World<'_>) -> anyhow::Result<()> {
-    check_but(world, &WRONG).await
-}
-
-/// Everything is as it should be, but for these ones.
-pub(super) async fn check_but(world: &World<'_>, foreseen: &[&str]) -> anyhow::Result<()> {
+/// Everything is as it should be, but for what a test's cluster can't be: these ones.
+pub(super) async fn check(world: &World<'_>, foreseen: &[&str]) -> anyhow::Result<()> {
     let said = world.flux_bearer(&["check", "-o", "json"]).await?;
     check_secrecy(&said)?;
     let report: Value = serde_json::from_str(&said.stdout).with_context(|| said.stderr.clone())?;
