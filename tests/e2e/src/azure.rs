@@ -127,10 +127,15 @@ impl Azure {
 
     /// Lets the controller's service account sign in as the identity.
     pub(crate) async fn federate(&self) -> anyhow::Result<()> {
+        self.federate_with(SUBJECT).await
+    }
+
+    /// The same for another service account.
+    pub(crate) async fn federate_with(&self, subject: &str) -> anyhow::Result<()> {
         let credential = FederatedCredential {
-            name: "flux-bearer-controller".to_owned(),
+            name: subject.rsplit(':').next().unwrap_or_default().to_owned(),
             issuer: ISSUER.to_owned(),
-            subject: SUBJECT.to_owned(),
+            subject: subject.to_owned(),
             audience: crate::controller::AUDIENCE.to_owned(),
             created_at: None,
         };

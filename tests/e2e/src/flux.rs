@@ -6,6 +6,7 @@ use anyhow::Context;
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::clients::Variables;
 use crate::cluster::{Cluster, NAMESPACE};
 use crate::http_client;
 use crate::process::Process;
@@ -19,6 +20,9 @@ pub(crate) const GIT_REPOSITORY: &str =
     "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/gitrepositories/fleet";
 pub(crate) const KUSTOMIZATION: &str =
     "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/fleet";
+
+/// The repository of `manifests/flux.yaml`.
+pub(crate) const URL: &str = "https://dev.azure.com/contoso/platform/_git/fleet";
 
 /// A GitRepository of the simulated Azure DevOps, and the Kustomization that applies it.
 pub(crate) const MANIFEST: &str = include_str!("../manifests/flux.yaml");
@@ -51,15 +55,16 @@ pub(crate) struct Flux {
 }
 
 impl Flux {
-    /// Applies Flux's resources and starts the controllers.
+    /// Applies Flux's resources and starts the controllers, source-controller with these variables.
     pub(crate) async fn start(
         tools: &Tools,
         cluster: &Cluster,
         folder: &Path,
         retries: Retries,
+        variables: &Variables<'_>,
     ) -> anyhow::Result<Self> {
         define(tools, cluster).await?;
-        let mut source = source_controller(tools, cluster, folder, retries)?;
+        let mut source = source_controller(tools, cluster, folder, retries, variables)?;
         let mut kustomize = kustomize_controller(tools, cluster, folder)?;
         source.ready(async || http_client::get("http://127.0.0.1:19440/readyz").await.map(drop)).await?;
         kustomize.ready(async || http_client::get("http://127.0.0.1:19441/readyz").await.map(drop)).await?;
@@ -90,12 +95,19 @@ fn definitions(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 
-fn source_controller(tools: &Tools, cluster: &Cluster, folder: &Path, retries: Retries) -> anyhow::Result<Process> {
+fn source_controller(
+    tools: &Tools,
+    cluster: &Cluster,
+    folder: &Path,
+    retries: Retries,
+    variables: &Variables<'_>,
+) -> anyhow::Result<Process> {
     let (data, tuf) = (folder.join("artifacts"), folder.join("tuf"));
     std::fs::create_dir_all(&data)?;
     std::fs::create_dir_all(&tuf)?;
     let mut command = Command::new(&tools.source_controller);
     command.env("KUBECONFIG", cluster.kubeconfig()).env("RUNTIME_NAMESPACE", NAMESPACE).env("TUF_ROOT", tuf);
+    command.envs(variables.iter().copied());
     command.arg(format!("--storage-path={}", data.display()));
     command.arg(format!("--storage-addr={STORAGE}")).arg(format!("--storage-adv-addr={STORAGE}"));
     command.args(FLAGS).args(retries.flags()).arg("--health-addr=127.0.0.1:19440");

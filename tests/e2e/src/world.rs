@@ -1,6 +1,6 @@
 //! Everything that a test runs in: the simulated Azure, a repository, a cluster, Flux and our controller.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
 use crate::azure::{self, Azure};
+use crate::clients::Variables;
 use crate::cluster::Cluster;
 use crate::controller::{self, BEARER_TOKEN, Deployment};
 use crate::flux::{self, Flux, GIT_REPOSITORY, KUSTOMIZATION, Retries};
@@ -137,6 +138,11 @@ impl<'a> World<'a> {
         command
     }
 
+    /// The folder of this world's files.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The simulated Azure.
     pub(crate) fn azure(&self) -> &Azure {
         &self.run.azure
@@ -144,7 +150,12 @@ impl<'a> World<'a> {
 
     /// Starts Flux.
     pub(crate) async fn start_flux(&self, retries: Retries) -> anyhow::Result<Flux> {
-        let flux = Flux::start(&self.run.tools, &self.cluster, &self.folder, retries).await?;
+        self.start_flux_with(retries, &[]).await
+    }
+
+    /// The same, with these variables for source-controller.
+    pub(crate) async fn start_flux_with(&self, retries: Retries, variables: &Variables<'_>) -> anyhow::Result<Flux> {
+        let flux = Flux::start(&self.run.tools, &self.cluster, &self.folder, retries, variables).await?;
         self.story.tell("source-controller and kustomize-controller run");
         Ok(flux)
     }

@@ -12,6 +12,7 @@ mod leader;
 mod lockout;
 mod migrate;
 mod namespace;
+mod native;
 mod official;
 mod outage;
 mod poisoned;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: from_nothing::NAME, run: |run| from_nothing::run(run).boxed_local() },
     Test { name: five_lifetimes::NAME, run: |run| five_lifetimes::run(run).boxed_local() },
     Test { name: outage::NAME, run: |run| outage::run(run).boxed_local() },
+    Test { name: native::NAME, run: |run| native::run(run).boxed_local() },
     Test { name: restart::NAME, run: |run| restart::run(run).boxed_local() },
     Test { name: setup::NAME, run: |run| setup::run(run).boxed_local() },
     Test { name: official::NAME, run: |run| official::run(run).boxed_local() },
