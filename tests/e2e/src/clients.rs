@@ -34,7 +34,7 @@ pub(crate) enum Client {
     Python,
     /// JavaScript's @azure/identity.
     JavaScript,
-    /// Rust's azure_identity.
+    /// Rust's `azure_identity`.
     Rust,
 }
 

@@ -114,7 +114,7 @@ const FAILURES: [Failure; 8] = [
         "an issuer without its slash",
         "workload",
         Cause::State(|state| {
-            credential(state).issuer = ISSUER.trim_end_matches('/').to_owned();
+            ISSUER.trim_end_matches('/').clone_into(&mut credential(state).issuer);
         }),
         "AADSTS700211",
     ),
@@ -133,11 +133,12 @@ const FAILURES: [Failure; 8] = [
         "secret",
         Cause::State(|state| {
             let applications = state.tenants.iter_mut().flat_map(|tenant| &mut tenant.applications);
-            applications.for_each(|one| one.secrets.iter_mut().for_each(|secret| secret.value = "another".to_owned()));
+            applications
+                .for_each(|one| one.secrets.iter_mut().for_each(|secret| "another".clone_into(&mut secret.value)));
         }),
         "AADSTS7000215",
     ),
-    ("too many requests", "workload", Cause::Throttled, "429"),
+    ("too many requests", "workload", Cause::Throttled, "AADSTS90055"),
 ];
 
 /// The app's one federated credential.
@@ -191,6 +192,7 @@ impl Party<'_> {
     }
 
     /// Writes the assertion: for this audience, signed so many seconds ago.
+    #[expect(clippy::disallowed_methods, reason = "the clients are real, and so is their time")]
     fn assert(&self, audience: &str, ago: i64) -> anyhow::Result<()> {
         let signed = Timestamp::now() - jiff::SignedDuration::from_secs(ago);
         let assertion = self.issuer.sign(SUBJECT, audience, Duration::from_secs(3600), signed);

@@ -21,6 +21,7 @@ mod restart;
 mod rights;
 mod rollout;
 mod setup;
+mod tenants;
 
 use futures::future::{FutureExt, LocalBoxFuture};
 
@@ -45,6 +46,7 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: official::NAME, run: |run| official::run(run).boxed_local() },
     Test { name: clients::NAME, run: |run| clients::run(run).boxed_local() },
     Test { name: bootstrap::NAME, run: |run| bootstrap::run(run).boxed_local() },
+    Test { name: tenants::NAME, run: |run| tenants::run(run).boxed_local() },
     Test { name: kube_cases::NAME, run: |run| kube_cases::run(run).boxed_local() },
     Test { name: rights::NAME, run: |run| rights::run(run).boxed_local() },
     Test { name: crd::NAME, run: |run| crd::run(run).boxed_local() },
