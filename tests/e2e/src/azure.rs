@@ -63,7 +63,12 @@ impl Seen {
 
     /// Tokens made for our identity.
     pub(crate) fn mints(&self) -> u64 {
-        self.counts.mints.get(CLIENT_ID).copied().unwrap_or_default()
+        self.mints_of(CLIENT_ID)
+    }
+
+    /// Tokens made for this client.
+    pub(crate) fn mints_of(&self, client_id: &str) -> u64 {
+        self.counts.mints.get(client_id).copied().unwrap_or_default()
     }
 }
 
@@ -127,23 +132,31 @@ impl Azure {
 
     /// Lets the controller's service account sign in as the identity.
     pub(crate) async fn federate(&self) -> anyhow::Result<()> {
-        self.federate_with(SUBJECT).await
-    }
-
-    /// The same for another service account.
-    pub(crate) async fn federate_with(&self, subject: &str) -> anyhow::Result<()> {
-        let credential = FederatedCredential {
-            name: subject.rsplit(':').next().unwrap_or_default().to_owned(),
-            issuer: ISSUER.to_owned(),
-            subject: subject.to_owned(),
-            audience: crate::controller::AUDIENCE.to_owned(),
-            created_at: None,
-        };
+        let credential = credential(SUBJECT);
         self.edit(|state| {
             let applications = state.tenants.iter_mut().flat_map(|tenant| &mut tenant.applications);
             applications
                 .filter(|one| one.kind == Kind::ManagedIdentity)
                 .for_each(|application| application.federated_credentials.push(credential.clone()));
+        })
+        .await
+    }
+
+    /// Creates one more managed identity, which may read all that is there and which this account signs in as.
+    pub(crate) async fn create_reader(&self, client_id: &str, lifetime: u32, subject: &str) -> anyhow::Result<()> {
+        let object_id = client_id.replace("bbbb", "cccc");
+        let identity = Application {
+            name: "reader".to_owned(),
+            kind: Kind::ManagedIdentity,
+            client_id: client_id.to_owned(),
+            object_id: object_id.clone(),
+            token_lifetime_seconds: Some(lifetime),
+            federated_credentials: vec![credential(subject)],
+            ..Application::default()
+        };
+        self.edit(|state| {
+            state.tenants.iter_mut().for_each(|tenant| tenant.applications.push(identity.clone()));
+            state.organizations.iter_mut().for_each(|organization| admit(organization, &object_id));
         })
         .await
     }
@@ -196,6 +209,17 @@ impl Azure {
 
     async fn send(&self, method: Method, path: &str, body: String) -> anyhow::Result<bytes::Bytes> {
         http_client::send(method, &format!("{}{path}", self.admin), body).await
+    }
+}
+
+/// What lets a service account of the cluster sign in.
+pub(crate) fn credential(subject: &str) -> FederatedCredential {
+    FederatedCredential {
+        name: subject.rsplit(':').next().unwrap_or_default().to_owned(),
+        issuer: ISSUER.to_owned(),
+        subject: subject.to_owned(),
+        audience: crate::controller::AUDIENCE.to_owned(),
+        created_at: None,
     }
 }
 

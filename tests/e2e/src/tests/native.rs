@@ -1,5 +1,5 @@
-//! Flux's own `provider: azure` and a Secret of ours, side by side on one repository: both pull; then Entra ID is away for a
-//! token's lifetime and a half, and back again. What each does is told in numbers.
+//! Flux's own `provider: azure` and a Secret of ours, side by side on one repository: both pull; then Entra ID goes away for a
+//! token's lifetime and a half, shortly before Flux would renew its token, and comes back. What each does is told in numbers.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::azure::{CLIENT_ID, TENANT_ID};
+use crate::azure::TENANT_ID;
 use crate::cluster::NAMESPACE;
 use crate::controller::{AUDIENCE, BEARER_TOKEN};
 use crate::flux::{self, GIT_REPOSITORY, Retries};
+use crate::wait::wait_for;
 use crate::world::{READY, Run, World};
 
 pub(super) const NAME: &str = "native";
@@ -21,14 +22,26 @@ const NATIVE: &str = "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/g
 /// Whose token source-controller signs in with.
 const ACCOUNT: &str = "source-controller";
 
+/// Client id of the identity that it signs in as: one of its own, so that its tokens can be counted.
+const IDENTITY: &str = "00000000-bbbb-4000-8000-000000000021";
+
 /// Seconds that a token lives.
-const LIFETIME: u32 = 40;
+const LIFETIME: u32 = 50;
+
+/// Age of Flux's token at the beginning of the outage: at four fifths of its life it would be renewed.
+const AGE: Duration = Duration::from_secs(35);
 
 /// The outage: a lifetime and a half.
-const OUTAGE: Duration = Duration::from_secs(60);
+const OUTAGE: Duration = Duration::from_secs(75);
 
-/// Time for both to pull again: source-controller by itself has by then come to long pauses.
-const RECOVERY: Duration = Duration::from_secs(120);
+/// How long ours lasts at least: more than half of its life, for it is replaced at 45 % of it at the latest.
+const LASTS: Duration = Duration::from_secs(26);
+
+/// Time for ours to pull again.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// Time for Flux to do so by itself: by then its pauses are long.
+const BY_ITSELF: Duration = Duration::from_secs(90);
 
 /// Time between two looks at both.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -37,11 +50,12 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
     world.repository.commit("first").await?;
     world.set_up_azure(LIFETIME).await?;
-    world.azure().federate_with(&format!("system:serviceaccount:{NAMESPACE}:{ACCOUNT}")).await?;
+    let subject = format!("system:serviceaccount:{NAMESPACE}:{ACCOUNT}");
+    world.azure().create_reader(IDENTITY, LIFETIME, &subject).await?;
     let assertion = assertion(&world).await?;
     let variables = [
         ("AZURE_TENANT_ID", TENANT_ID),
-        ("AZURE_CLIENT_ID", CLIENT_ID),
+        ("AZURE_CLIENT_ID", IDENTITY),
         ("AZURE_FEDERATED_TOKEN_FILE", &assertion),
         // As AKS's webhook sets it; without it Flux goes by the machine's identity.
         ("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/"),
@@ -53,25 +67,31 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.cluster.apply(&native().to_string()).await?;
     world.cluster.wait_ready(NATIVE, READY).await?;
     world.story.tell("both are Ready: source-controller with provider: azure, and with our Secret");
-    // Both renew now and then; the outage begins when each has a token of some age.
-    sleep(Duration::from_secs(u64::from(LIFETIME))).await;
+    renewed(&world).await?;
+    sleep(AGE).await;
     world.azure().begin_outage().await?;
     let began = Instant::now();
     let during = watch(&world, began, OUTAGE).await?;
     world.azure().end_outage().await?;
     let over = Instant::now();
-    let ours = until_ready(&world, GIT_REPOSITORY, over).await?;
-    let native = until_ready(&world, NATIVE, over).await?;
+    let ours = until_ready(&world, GIT_REPOSITORY, over, RECOVERY).await?;
+    let native = until_ready(&world, NATIVE, over, BY_ITSELF).await?;
     during.tell(&world, ours, native);
-    ensure!(
-        during.ours > during.native,
-        "ours failed after {:?}, provider: azure after {:?}",
-        during.ours,
-        during.native
-    );
-    ensure!(ours < native, "ours pulled again after {ours:?}, provider: azure after {native:?}");
+    ensure!(during.ours > LASTS, "ours failed after {:?}", during.ours);
+    ensure!(during.native < during.ours, "provider: azure failed after {:?} only", during.native);
     world.cluster.wait_ready(BEARER_TOKEN, READY).await?;
     world.check_log()
+}
+
+/// Waits until Flux has renewed its token.
+async fn renewed(world: &World<'_>) -> anyhow::Result<()> {
+    let mints = async || world.azure().seen().await.map(|seen| seen.mints_of(IDENTITY));
+    let before = mints().await?;
+    wait_for("Flux to renew its token", Duration::from_secs(u64::from(LIFETIME)), async || {
+        ensure!(mints().await? > before, "it has not");
+        Ok(())
+    })
+    .await
 }
 
 /// A file with the token that a kubelet would give source-controller.
@@ -134,9 +154,9 @@ async fn watch(world: &World<'_>, began: Instant, span: Duration) -> anyhow::Res
     Ok(during)
 }
 
-async fn until_ready(world: &World<'_>, path: &str, since: Instant) -> anyhow::Result<Duration> {
+async fn until_ready(world: &World<'_>, path: &str, since: Instant, limit: Duration) -> anyhow::Result<Duration> {
     while !is_ready(world, path).await? {
-        ensure!(since.elapsed() < RECOVERY, "{path} is not Ready after {} s", RECOVERY.as_secs());
+        ensure!(since.elapsed() < limit, "{path} is not Ready after {} s", limit.as_secs());
         sleep(PAUSE).await;
     }
     Ok(since.elapsed())

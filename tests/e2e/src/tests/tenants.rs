@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use flux_bearer_sim::state::{Application, FederatedCredential, Kind, Member, Repository as Stored};
+use flux_bearer_sim::state::{Application, Kind, Member, Repository as Stored};
 use serde_json::{Value, json};
 
-use crate::azure::{ISSUER, TENANT_ID};
+use crate::azure::{TENANT_ID, credential};
 use crate::cluster::{Condition, NAMESPACE};
 use crate::controller::{self, AUDIENCE, bearer_token};
 use crate::flux::Retries;
@@ -75,20 +75,13 @@ async fn set_up_azure(run: &Run, world: &World<'_>) -> anyhow::Result<()> {
     }
     let change = |state: &mut flux_bearer_sim::state::State| {
         for tenant in &TENANTS {
-            let credential = FederatedCredential {
-                name: "controller".to_owned(),
-                issuer: ISSUER.to_owned(),
-                subject: "system:serviceaccount:flux-system:flux-bearer-controller".to_owned(),
-                audience: AUDIENCE.to_owned(),
-                created_at: None,
-            };
             let object_id = tenant.client_id.replace("bbbb", "cccc");
             let identity = Application {
                 name: tenant.namespace.to_owned(),
                 kind: Kind::ManagedIdentity,
                 client_id: tenant.client_id.to_owned(),
                 object_id: object_id.clone(),
-                federated_credentials: vec![credential],
+                federated_credentials: vec![credential("system:serviceaccount:flux-system:flux-bearer-controller")],
                 ..Application::default()
             };
             state.tenants.iter_mut().for_each(|one| one.applications.push(identity.clone()));
@@ -296,7 +289,7 @@ async fn guessed_secret(world: &World<'_>, ours: &Tenant, theirs: &Tenant) -> an
     let reference = json!({"name": "guess"});
     let identity =
         json!({"type": "ClientSecret", "tenantId": TENANT_ID, "clientId": theirs.client_id, "secretRef": reference});
-    ours.refused_token(world, json!({"identity": identity}), "CredentialRejected").await
+    ours.refused_token(world, json!({"identity": identity}), "CredentialForbidden").await
 }
 
 /// The identity that filled the Secret goes on with it.
