@@ -132,7 +132,7 @@ fn other_key() -> Failure {
 }
 
 fn not_rsa(cause: &'static str) -> Failure {
-    let fix = "Make an RSA one, and register it with the application: openssl req -x509 -newkey rsa:2048 -noenc -days 365 \
+    let fix = "Make an RSA one, and register it with the application: openssl req -x509 -newkey rsa:2048 -nodes -days 365 \
                -subj /CN=flux-bearer -keyout tls.key -out tls.crt";
     unusable(cause, fix)
 }
