@@ -51,6 +51,15 @@ impl Authority {
         let host = HOSTS.into_iter().find(|host| url.host_str() == Some(host));
         host.filter(|_| bare && url.scheme() == "https").map(|host| Self { host }).ok_or_else(foreign)
     }
+
+    /// Where forms of a tenant are sent to. The tenant is not looked at.
+    pub(crate) fn url(&self, tenant_id: &str, endpoint: Endpoint) -> String {
+        let name = match endpoint {
+            Endpoint::Token => "token",
+            Endpoint::DeviceCode => "devicecode",
+        };
+        format!("https://{}/{tenant_id}/oauth2/v2.0/{name}", self.host)
+    }
 }
 
 fn foreign() -> Failure {
@@ -73,6 +82,15 @@ impl Form {
         form.append_pair("grant_type", "client_credentials").append_pair("client_id", client_id);
         form.extend_pairs(proof).append_pair("scope", &resource.scope());
         Self(form.finish())
+    }
+
+    /// The same, proved by `assertion`, a signed JWT.
+    pub(crate) fn asserted(resource: Resource, client_id: &str, assertion: &str) -> Self {
+        let proof = [
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", assertion),
+        ];
+        Self::client_credentials(resource, client_id, &proof)
     }
 
     /// Just these fields.
@@ -105,11 +123,7 @@ pub fn request(
     if !is_tenant(tenant_id) {
         return Err(unsendable());
     }
-    let name = match endpoint {
-        Endpoint::Token => "token",
-        Endpoint::DeviceCode => "devicecode",
-    };
-    let mut request = Request::post(format!("https://{}/{tenant_id}/oauth2/v2.0/{name}", authority.host))
+    let mut request = Request::post(authority.url(tenant_id, endpoint))
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .header(ACCEPT, "application/json")
         .header(USER_AGENT, AGENT);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use flux_bearer::failure::{Class, Failure};
 use flux_bearer::identity::Identity;
 use flux_bearer::token::Grant;
+use jiff::Timestamp;
 use secrecy::SecretString;
 
-use crate::entra::{self, Authority};
+use crate::certificate::Certificate;
+use crate::entra::{self, Authority, Endpoint};
 use crate::http::Http;
 use crate::imds::Imds;
 use crate::resource::Resource;
@@ -29,8 +31,20 @@ pub enum Credential {
     Assertion(Arc<dyn Assertion>),
     /// A client secret, for [`Identity::ClientSecret`].
     ClientSecret(SecretString),
+    /// A certificate with its key, for [`Identity::ClientCertificate`].
+    Certificate(Arc<Certificate>),
     /// Nothing, for [`Identity::ManagedIdentity`]: the machine is the proof.
     None,
+}
+
+impl Credential {
+    /// When it expires, where it says so.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Certificate(certificate) => Some(certificate.expires_at()),
+            Self::Assertion(_) | Self::ClientSecret(_) | Self::None => None,
+        }
+    }
 }
 
 impl Azure {
@@ -54,6 +68,10 @@ impl Azure {
             }
             (Identity::ClientSecret { tenant_id, client_id, .. }, Credential::ClientSecret(secret)) => {
                 (tenant_id, secret::form(resource, client_id, &secret)?)
+            }
+            (Identity::ClientCertificate { tenant_id, client_id, .. }, Credential::Certificate(certificate)) => {
+                let audience = self.authority.url(tenant_id, Endpoint::Token);
+                (tenant_id, certificate.form(resource, &audience, client_id)?)
             }
             _ => return Err(mismatch(identity)),
         };

@@ -28,11 +28,7 @@ pub trait Assertion: Send + Sync {
 /// A token that can't be read, is empty, or is no token: nothing is worth sending then.
 pub async fn form(resource: Resource, client_id: &str, assertion: &dyn Assertion) -> Result<Form, Failure> {
     let token = assertion.read().await?;
-    let proof = [
-        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
-        ("client_assertion", check(token.expose_secret())?),
-    ];
-    Ok(Form::client_credentials(resource, client_id, &proof))
+    Ok(Form::asserted(resource, client_id, check(token.expose_secret())?))
 }
 
 fn check(text: &str) -> Result<&str, Failure> {

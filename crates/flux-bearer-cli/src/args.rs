@@ -502,7 +502,7 @@ pub struct CreateBearerToken {
     #[arg(long)]
     pub resource_id: Option<String>,
 
-    /// Secret that holds a client secret under the key clientSecret
+    /// Secret that holds a client secret (key clientSecret), or a certificate and its key (tls.crt, tls.key)
     #[arg(long)]
     pub secret_ref: Option<String>,
 
@@ -547,6 +547,9 @@ pub enum IdentityType {
     /// A service principal with a client secret.
     #[value(alias = "ClientSecret")]
     ClientSecret,
+    /// A service principal with a certificate.
+    #[value(alias = "ClientCertificate")]
+    ClientCertificate,
 }
 
 impl From<IdentityType> for IdentityKind {
@@ -555,6 +558,7 @@ impl From<IdentityType> for IdentityKind {
             IdentityType::WorkloadIdentity => Self::WorkloadIdentity,
             IdentityType::ManagedIdentity => Self::ManagedIdentity,
             IdentityType::ClientSecret => Self::ClientSecret,
+            IdentityType::ClientCertificate => Self::ClientCertificate,
         }
     }
 }

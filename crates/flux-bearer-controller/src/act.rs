@@ -159,6 +159,7 @@ impl Loop {
             issued_at: write.token.issued_at,
             refresh_at: write.refresh_at,
             expires_at: write.token.expires_at,
+            credential_expires_at: write.token.credential_expires_at,
             fingerprint: write.token.fingerprint.clone(),
             made: write.made,
             deletion_policy: write.deletion_policy,

@@ -1,15 +1,17 @@
-//! What an identity signs in with: the pod's projected token, or a client secret of a Secret.
+//! What an identity signs in with: the pod's projected token, or a client secret or certificate of a Secret.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use flux_bearer::failure::{Class, Failure};
 use flux_bearer::identity::Identity;
+use flux_bearer_azure::certificate::Certificate;
 use flux_bearer_azure::mint::Credential;
 use flux_bearer_azure::workload::Assertion;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use secrecy::SecretString;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::index::Key;
 use crate::kubernetes::Kubernetes;
@@ -19,13 +21,13 @@ use crate::kubernetes::Kubernetes;
 pub struct Credentials {
     /// The pod's projected service account token, if it has one.
     pub assertion: Option<Arc<dyn Assertion>>,
-    /// The API that holds client secrets.
+    /// The API that holds client secrets and certificates.
     pub kubernetes: Kubernetes,
 }
 
 impl Credentials {
-    /// The credential of `identity`, read anew at every call: all of them are rotated behind our back.
-    pub async fn of(&self, identity: &Identity) -> Result<Credential, Failure> {
+    /// The credential of `identity` at `now`, read anew at every call: all of them are rotated behind our back.
+    pub async fn of(&self, identity: &Identity, now: Timestamp) -> Result<Credential, Failure> {
         match identity {
             Identity::ManagedIdentity { .. } => Ok(Credential::None),
             Identity::WorkloadIdentity { .. } => match &self.assertion {
@@ -35,18 +37,36 @@ impl Credentials {
                     "Mount one with audience api://AzureADTokenExchange and name its file in AZURE_FEDERATED_TOKEN_FILE",
                 )),
             },
-            Identity::ClientSecret { namespace, secret, .. } => self.client_secret(namespace, secret).await,
+            Identity::ClientSecret { namespace, secret, .. } => self.client_secret(&Key::new(namespace, secret)).await,
+            Identity::ClientCertificate { namespace, secret, .. } => {
+                self.certificate(&Key::new(namespace, secret), now).await
+            }
         }
     }
 
-    async fn client_secret(&self, namespace: &str, name: &str) -> Result<Credential, Failure> {
-        match self.kubernetes.client_secret(&Key::new(namespace, name)).await? {
-            Some(secret) => Ok(Credential::ClientSecret(secret)),
-            None => Err(missing(
+    async fn client_secret(&self, secret: &Key) -> Result<Credential, Failure> {
+        let data = self.kubernetes.credential(secret).await?;
+        let secret = data.and_then(|data| data.text("clientSecret")).ok_or_else(|| {
+            missing(
                 "the Secret of spec.identity.secretRef doesn't exist, or has no key clientSecret",
                 "kubectl create secret generic NAME --from-file=clientSecret=FILE",
-            )),
-        }
+            )
+        })?;
+        Ok(Credential::ClientSecret(secret))
+    }
+
+    async fn certificate(&self, secret: &Key, now: Timestamp) -> Result<Credential, Failure> {
+        let fix = "kubectl create secret tls NAME --cert=FILE --key=FILE";
+        let data = self.kubernetes.credential(secret).await?;
+        let data = data.ok_or_else(|| missing("the Secret of spec.identity.secretRef doesn't exist", fix))?;
+        let no_certificate =
+            || missing("the Secret of spec.identity.secretRef has no certificate in PEM (key tls.crt)", fix);
+        let no_key =
+            || missing("the Secret of spec.identity.secretRef has a certificate without its key in PEM (tls.key)", fix);
+        let certificate = data.text("tls.crt").ok_or_else(no_certificate)?;
+        let key = data.text("tls.key").ok_or_else(no_key)?;
+        let certificate = Certificate::read(certificate.expose_secret(), &key, now)?;
+        Ok(Credential::Certificate(Arc::new(certificate)))
     }
 }
 
@@ -81,8 +101,6 @@ impl Assertion for TokenFile {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     /// What is read of a file with these bytes.

@@ -2,6 +2,7 @@
 //!
 //! Replies are read and parsed here and not by kube's client, which logs a body it can't parse, and a body may be a Secret.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use flux_bearer_azure::http::headers::server_time;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
+use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::client::Body;
@@ -52,6 +54,21 @@ pub enum Found<T> {
     Missing,
     /// It may not be looked at.
     Forbidden,
+}
+
+/// What a Secret holds.
+#[derive(Deserialize)]
+pub struct Data {
+    #[serde(default)]
+    data: BTreeMap<String, ByteString>,
+}
+
+impl Data {
+    /// The text under `key`, without blanks around it.
+    pub fn text(&self, key: &str) -> Option<SecretString> {
+        let text = std::str::from_utf8(&self.data.get(key)?.0).ok()?;
+        Some(SecretString::from(text.trim()))
+    }
 }
 
 /// An answer: its status, the server's clock, how long to wait, and its body.
@@ -220,22 +237,13 @@ impl Kubernetes {
         Ok((found, answer.date))
     }
 
-    /// The key `clientSecret` of a Secret.
-    pub async fn client_secret(&self, credential: &Key) -> Result<Option<SecretString>, Failure> {
-        #[derive(Deserialize)]
-        struct Data {
-            #[serde(default)]
-            data: std::collections::BTreeMap<String, k8s_openapi::ByteString>,
-        }
+    /// What a Secret holds that an identity signs in with.
+    pub async fn credential(&self, credential: &Key) -> Result<Option<Data>, Failure> {
         let request = request(Method::GET, &path(credential, "secrets"), "application/json", "", Vec::new());
         let answer = self.send(request).await?;
         match answer.status {
             404 => Ok(None),
-            200 => {
-                let secret: Data = parse(&answer)?;
-                let value = secret.data.get("clientSecret").and_then(|value| std::str::from_utf8(&value.0).ok());
-                Ok(value.map(|text| SecretString::from(text.trim())))
-            }
+            200 => parse(&answer).map(Some),
             _ => Err(answer.failure(About::Credential(self.place(credential)))),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
 use flux_bearer::failure::Failure;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -121,12 +121,19 @@ struct Row {
     ready: bool,
     /// When its token expires, in seconds since 1970.
     expiry: Option<i64>,
+    /// When the certificate expires that brought it, likewise.
+    credential_expiry: Option<i64>,
 }
 
 impl Row {
     fn of((key, entry): (&Key, &Entry)) -> Option<Self> {
-        let expiry = entry.held.record().map(|record| record.expires_at.as_second());
-        Some(Self { key: key.clone(), ready: entry.ready?, expiry })
+        let record = entry.held.record();
+        Some(Self {
+            key: key.clone(),
+            ready: entry.ready?,
+            expiry: record.map(|record| record.expires_at.as_second()),
+            credential_expiry: record.and_then(|record| record.credential_expires_at).map(Timestamp::as_second),
+        })
     }
 }
 
@@ -144,6 +151,9 @@ impl Collector for Objects {
         let expiries = rows.iter().filter_map(|row| Some((&row.key, row.expiry?)));
         let help = "When the token in the Secret expires";
         family(&mut encoder, "token_expiry_timestamp_seconds", help, expiries)?;
+        let expiries = rows.iter().filter_map(|row| Some((&row.key, row.credential_expiry?)));
+        let help = "When the certificate expires that brought the token in the Secret";
+        family(&mut encoder, "credential_expiry_timestamp_seconds", help, expiries)?;
         let ready = rows.iter().map(|row| (&row.key, i64::from(row.ready)));
         family(&mut encoder, "ready", "Whether the Secret holds a token that has not expired", ready)
     }
@@ -179,7 +189,6 @@ fn outcome(result: Result<(), &Failure>) -> Outcome {
 mod tests {
     use flux_bearer::identity::Pod;
     use flux_bearer::resource::{BearerTokenSpec, BearerTokenStatus};
-    use jiff::Timestamp;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use prometheus_client::encoding::text::encode;
 

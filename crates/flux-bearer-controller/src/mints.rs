@@ -123,10 +123,11 @@ impl Mints {
     }
 
     async fn mint(&self, identity: &Identity) -> Result<Token, Failure> {
-        let credential = self.credentials.of(identity).await?;
+        let credential = self.credentials.of(identity, self.clock.now()).await?;
+        let credential_expires_at = credential.expires_at();
         let grant = self.azure.mint(identity, credential).await?;
         self.clocks.compare(Peer::Issuer, grant.server_time);
-        let token = Token::accept(grant, identity, self.clock.now())?;
+        let token = Token { credential_expires_at, ..Token::accept(grant, identity, self.clock.now())? };
         if !token.verified {
             tracing::warn!(identity = %identity, "the claims of the token can't be read, so they were not compared");
         }

@@ -330,7 +330,9 @@ fn due(observed: &Observed<'_>, formats: &[Format], fresh: Option<&Arc<Token>>, 
         let (earlier, later) = (token.expires_at.min(record.expires_at), token.expires_at.max(record.expires_at));
         between(earlier, later) > SAME_EXPIRY
     });
-    let changed = record.formats != formats || record.deletion_policy != policy(observed);
+    // The same token was had with another certificate.
+    let recertified = same.is_some_and(|token| token.credential_expires_at != record.credential_expires_at);
+    let changed = recertified || record.formats != formats || record.deletion_policy != policy(observed);
     if changed || requested || dated || drift.is_some() || needs_refresh(issued_at, refresh_at, now) {
         return Due::Now;
     }

@@ -37,6 +37,17 @@ pub enum Identity {
         /// Name of that Secret.
         secret: String,
     },
+    /// A service principal with a certificate.
+    ClientCertificate {
+        /// Tenant, in lower case.
+        tenant_id: String,
+        /// Client id, in lower case.
+        client_id: String,
+        /// Namespace of the Secret with the certificate and its key: always the BearerToken's own.
+        namespace: String,
+        /// Name of that Secret.
+        secret: String,
+    },
 }
 
 /// Which of a machine's managed identities.
@@ -109,15 +120,13 @@ impl Identity {
                 tenant_id: tenant(spec.tenant_id.as_deref())?,
                 client_id: client(spec.client_id.as_deref())?,
                 namespace: namespace.to_owned(),
-                secret: match &spec.secret_ref {
-                    Some(reference) => reference.name.clone(),
-                    None => {
-                        return Err(invalid(
-                            "spec.identity.secretRef is missing",
-                            "Name the Secret that holds clientSecret",
-                        ));
-                    }
-                },
+                secret: secret(spec, "Name the Secret that holds clientSecret")?,
+            }),
+            IdentityKind::ClientCertificate => Ok(Self::ClientCertificate {
+                tenant_id: tenant(spec.tenant_id.as_deref())?,
+                client_id: client(spec.client_id.as_deref())?,
+                namespace: namespace.to_owned(),
+                secret: secret(spec, "Name the Secret that holds tls.crt and tls.key")?,
             }),
         }
     }
@@ -125,7 +134,9 @@ impl Identity {
     /// The tenant, where the identity names it.
     pub fn tenant_id(&self) -> Option<&str> {
         match self {
-            Self::WorkloadIdentity { tenant_id, .. } | Self::ClientSecret { tenant_id, .. } => Some(tenant_id),
+            Self::WorkloadIdentity { tenant_id, .. }
+            | Self::ClientSecret { tenant_id, .. }
+            | Self::ClientCertificate { tenant_id, .. } => Some(tenant_id),
             Self::ManagedIdentity { .. } => None,
         }
     }
@@ -133,7 +144,9 @@ impl Identity {
     /// The client id, where the identity names it.
     pub fn client_id(&self) -> Option<&str> {
         match self {
-            Self::WorkloadIdentity { client_id, .. } | Self::ClientSecret { client_id, .. } => Some(client_id),
+            Self::WorkloadIdentity { client_id, .. }
+            | Self::ClientSecret { client_id, .. }
+            | Self::ClientCertificate { client_id, .. } => Some(client_id),
             Self::ManagedIdentity { selector: Selector::ClientId(id) } => Some(id),
             Self::ManagedIdentity { .. } => None,
         }
@@ -147,20 +160,30 @@ impl Identity {
         }
     }
 
+    /// The namespace whose Secret proves it, where one does.
+    fn home(&self) -> Option<&str> {
+        match self {
+            Self::ClientSecret { namespace, .. } | Self::ClientCertificate { namespace, .. } => Some(namespace),
+            Self::WorkloadIdentity { .. } | Self::ManagedIdentity { .. } => None,
+        }
+    }
+
     /// Whether a BearerToken in `namespace` may use this identity.
     ///
     /// The pod's own credential (its projected token, its machine's IMDS) serves the controller's namespace. Elsewhere it
     /// serves exactly what `--allow-identity` grants, for otherwise whoever may make a BearerToken would be the pod. A
-    /// client secret of the namespace's own is the namespace's own business.
+    /// client secret or certificate of the namespace's own is the namespace's own business.
     pub fn check_allowed(&self, namespace: &str, pod: &Pod) -> Result<(), Failure> {
-        let own = matches!(self, Self::ClientSecret { namespace: of, .. } if of == namespace);
         let granted = pod.allowed.iter().any(|allowed| {
             allowed.namespace == namespace
                 && Some(allowed.client_id.as_str()) == self.client_id()
                 && self.tenant_id().is_none_or(|tenant| tenant == allowed.tenant_id)
         });
-        let foreign_secret = matches!(self, Self::ClientSecret { .. }) && !own;
-        if own || (!foreign_secret && (namespace == pod.namespace || granted)) {
+        let allowed = match self.home() {
+            Some(home) => home == namespace,
+            None => namespace == pod.namespace || granted,
+        };
+        if allowed {
             return Ok(());
         }
         Err(Failure::new(
@@ -177,7 +200,9 @@ impl fmt::Display for Identity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WorkloadIdentity { client_id, .. } => write!(out, "workload identity {client_id}"),
-            Self::ClientSecret { client_id, .. } => write!(out, "service principal {client_id}"),
+            Self::ClientSecret { client_id, .. } | Self::ClientCertificate { client_id, .. } => {
+                write!(out, "service principal {client_id}")
+            }
             Self::ManagedIdentity { selector } => match selector {
                 Selector::System => write!(out, "the machine's system-assigned identity"),
                 Selector::ClientId(id) | Selector::ObjectId(id) | Selector::ResourceId(id) => {
@@ -224,6 +249,11 @@ fn client(value: Option<&str>) -> Result<String, Failure> {
     }
 }
 
+fn secret(spec: &IdentitySpec, fix: &'static str) -> Result<String, Failure> {
+    let named = spec.secret_ref.as_ref().map(|reference| reference.name.clone());
+    named.ok_or_else(|| invalid("spec.identity.secretRef is missing", fix))
+}
+
 fn selector(spec: &IdentitySpec) -> Result<Selector, Failure> {
     match (&spec.client_id, &spec.object_id, &spec.resource_id) {
         (None, None, None) => Ok(Selector::System),
@@ -245,6 +275,7 @@ fn invalid(cause: &'static str, fix: &'static str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::SecretReference;
 
     const CLIENT: &str = "11111111-1111-1111-1111-11111111111A";
     const TENANT: &str = "22222222-2222-2222-2222-222222222222";
@@ -300,6 +331,15 @@ mod tests {
                 },
                 "secretRef",
             ),
+            (
+                IdentitySpec {
+                    kind: IdentityKind::ClientCertificate,
+                    tenant_id: Some(TENANT.into()),
+                    client_id: Some(CLIENT.into()),
+                    ..Default::default()
+                },
+                "secretRef",
+            ),
         ];
         for (spec, named) in cases {
             let failure = Identity::resolve(&spec, "flux-system", &none).unwrap_err();
@@ -322,16 +362,20 @@ mod tests {
     }
 
     #[test]
-    fn a_client_secret_never_crosses_a_namespace() {
-        let of = |namespace: &str| Identity::ClientSecret {
-            tenant_id: TENANT.into(),
-            client_id: CLIENT.to_ascii_lowercase(),
-            namespace: namespace.into(),
-            secret: "s".into(),
-        };
-        assert!(of("team-b").check_allowed("team-b", &pod()).is_ok());
-        assert!(of("team-b").check_allowed("flux-system", &pod()).is_err());
-        assert!(of("team-b").check_allowed("team-a", &pod()).is_err());
+    fn a_client_secret_or_certificate_never_crosses_a_namespace() {
+        for kind in [IdentityKind::ClientSecret, IdentityKind::ClientCertificate] {
+            let spec = IdentitySpec {
+                kind,
+                tenant_id: Some(TENANT.into()),
+                client_id: Some(CLIENT.into()),
+                secret_ref: Some(SecretReference { name: "s".into() }),
+                ..IdentitySpec::default()
+            };
+            let identity = Identity::resolve(&spec, "team-b", &pod()).unwrap();
+            assert!(identity.check_allowed("team-b", &pod()).is_ok());
+            assert!(identity.check_allowed("flux-system", &pod()).is_err());
+            assert!(identity.check_allowed("team-a", &pod()).is_err());
+        }
     }
 
     #[test]

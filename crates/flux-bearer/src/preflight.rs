@@ -126,14 +126,14 @@ pub fn forbidden() -> Failure {
 
 /// What is wrong with the pod's projected token: `None` where there is no file of it, or none that can be read.
 ///
-/// Only a managed identity or a client secret needs none. A token that can't be read is let through, for Entra ID has the
+/// Only a managed identity, a client secret or a certificate needs none. A token that can't be read is let through, for Entra ID has the
 /// last word.
 pub fn projected_token(token: Option<&str>) -> Option<Failure> {
     let fix = format!(
         "Mount a projected serviceAccountToken volume with audience {AUDIENCE} and name its file in \
          AZURE_FEDERATED_TOKEN_FILE, as deploy/base does"
     );
-    let needed = "so only ManagedIdentity and ClientSecret can sign in";
+    let needed = "so only ManagedIdentity, ClientSecret and ClientCertificate can sign in";
     let cause = match token.map(str::trim) {
         None => format!("the pod has no projected service account token that could be read, {needed}"),
         Some("") => format!("the file of the projected service account token is empty, {needed}"),

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::decide::{CONTESTED, Observed, Probe, Takes, Write, covers};
 use crate::failure::Failure;
+use crate::identity::Identity;
 use crate::resource::{BearerTokenStatus, StatusIdentity};
 use crate::schedule::{Failing, is_usable};
 use crate::secret::Record;
@@ -21,8 +22,13 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 /// Present while the Secret's token works and its successor can't be had.
 pub const REFRESH_FAILING: &str = "RefreshFailing";
+/// Present from 30 days before the end of the certificate that brought the token.
+pub const CREDENTIAL_EXPIRING: &str = "CredentialExpiring";
 /// Whether the token opens every repository. Never part of Ready: the token is good, the right is missing.
 pub const ACCESSIBLE: &str = "Accessible";
+
+/// How long before its end a certificate is warned of: time to get a new one from whoever has to sign it.
+const CREDENTIAL_WARNING: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Longest message, in characters: enough for cause and fix, and no list grows beyond a screen.
 const MAX_MESSAGE: usize = 1024;
@@ -92,6 +98,7 @@ impl Report {
         };
         report.say(READY, usable.is_some(), ready(standing, record, usable));
         report.progress(standing, usable);
+        report.credential(record, standing.now);
         report.access(observed, record);
         report
     }
@@ -125,6 +132,17 @@ impl Report {
                 self.say(REFRESH_FAILING, true, Say { reason: "NewIdentityNotWorking", message });
             }
             (None, None) => {}
+        }
+    }
+
+    /// That a certificate ends soon: of the identity that fills the Secret, for that is whom Flux depends on.
+    fn credential(&mut self, record: Option<&Record>, now: Timestamp) {
+        if let Some((secret, until)) = record.and_then(|record| expiring(record, now)) {
+            let message = format!(
+                "the certificate in Secret {secret} is valid until {until}. Register its successor with the application and \
+                 put it there (tls.crt, tls.key); it is read at the next refresh"
+            );
+            self.say(CREDENTIAL_EXPIRING, true, Say { reason: "CertificateExpires", message });
         }
     }
 
@@ -229,7 +247,7 @@ impl Stored {
 
 impl Known {
     fn of(condition: &Condition) -> Option<Self> {
-        let kinds = [READY, RECONCILING, STALLED, REFRESH_FAILING, ACCESSIBLE];
+        let kinds = [READY, RECONCILING, STALLED, REFRESH_FAILING, CREDENTIAL_EXPIRING, ACCESSIBLE];
         let kind = kinds.into_iter().find(|kind| *kind == condition.type_)?;
         let status = match condition.status.as_str() {
             "True" => Some(true),
@@ -260,14 +278,14 @@ fn digest(text: &str) -> u64 {
 /// The events that lead from one status to the next: one a condition that appeared, went, or has another reason.
 pub fn events(before: &Stored, after: &BearerTokenStatus) -> Vec<Event> {
     let mut events = Vec::new();
-    for kind in [READY, STALLED, REFRESH_FAILING, ACCESSIBLE] {
+    for kind in [READY, STALLED, REFRESH_FAILING, CREDENTIAL_EXPIRING, ACCESSIBLE] {
         let (old, new) = (before.find(kind), after.conditions.iter().find(|condition| condition.type_ == kind));
         match (old, new) {
             (Some(old), Some(new)) if old.says(new) => {}
             // That nothing is there yet is no news.
             (None, Some(new)) if kind == READY && new.reason == PROGRESSING => {}
             (_, Some(new)) => events.push(Event {
-                warning: (new.status == "True") == matches!(kind, STALLED | REFRESH_FAILING),
+                warning: (new.status == "True") == matches!(kind, STALLED | REFRESH_FAILING | CREDENTIAL_EXPIRING),
                 reason: new.reason.clone(),
                 message: new.message.clone(),
             }),
@@ -315,7 +333,11 @@ fn ready(standing: &Standing<'_>, record: Option<&Record>, usable: Option<&Recor
             let kept = observed
                 .named
                 .map(|named| format!("; a GitRepository reads it, so spec.secret.name: {named} waits until none does"));
-            let message = format!("Secret {secret} holds a token of {}{}", record.identity, kept.unwrap_or_default());
+            let expiring = expiring(record, standing.now);
+            let expiring =
+                expiring.map(|(_, until)| format!("; the certificate it signs in with is valid until {until}"));
+            let (kept, expiring) = (kept.unwrap_or_default(), expiring.unwrap_or_default());
+            let message = format!("Secret {secret} holds a token of {}{kept}{expiring}", record.identity);
             Say { reason: "Succeeded", message }
         }
         (None, Some(_), Some(contest)) if contest.failure.reason == CONTESTED => from_failure(&contest.failure),
@@ -329,6 +351,13 @@ fn ready(standing: &Standing<'_>, record: Option<&Record>, usable: Option<&Recor
         }
         (None, None, None) => progressing(standing),
     }
+}
+
+/// The Secret with the certificate that brought a token, and its end, where that is near.
+fn expiring(record: &Record, now: Timestamp) -> Option<(&str, Timestamp)> {
+    let Identity::ClientCertificate { secret, .. } = &*record.identity else { return None };
+    let until = record.credential_expires_at.filter(|until| until.duration_since(now) <= CREDENTIAL_WARNING)?;
+    Some((secret, until))
 }
 
 fn progressing(standing: &Standing<'_>) -> Say {

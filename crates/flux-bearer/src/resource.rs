@@ -59,8 +59,8 @@ pub struct BearerTokenSpec {
     validation = kube::core::Rule::new("self.type == 'ManagedIdentity' || (!has(self.objectId) && !has(self.resourceId))").message("objectId and resourceId select a managed identity: set type to ManagedIdentity, or use clientId"),
     validation = kube::core::Rule::new("self.type != 'ManagedIdentity' || [has(self.clientId), has(self.objectId), has(self.resourceId)].filter(x, x).size() <= 1").message("a managed identity is selected by one of clientId, objectId and resourceId, or by none of them (system-assigned)"),
     validation = kube::core::Rule::new("self.type != 'ManagedIdentity' || !has(self.tenantId)").message("a managed identity is always of its machine's own tenant: remove tenantId"),
-    validation = kube::core::Rule::new("self.type != 'ClientSecret' || (has(self.tenantId) && has(self.clientId) && has(self.secretRef))").message("type ClientSecret needs tenantId, clientId and secretRef"),
-    validation = kube::core::Rule::new("self.type == 'ClientSecret' || !has(self.secretRef)").message("secretRef belongs to type ClientSecret: set the type, or remove secretRef")
+    validation = kube::core::Rule::new("!(self.type in ['ClientSecret', 'ClientCertificate']) || (has(self.tenantId) && has(self.clientId) && has(self.secretRef))").message("types ClientSecret and ClientCertificate need tenantId, clientId and secretRef"),
+    validation = kube::core::Rule::new("self.type in ['ClientSecret', 'ClientCertificate'] || !has(self.secretRef)").message("secretRef belongs to types ClientSecret and ClientCertificate: set the type, or remove secretRef")
 )]
 pub struct IdentitySpec {
     /// How the controller signs in.
@@ -87,7 +87,8 @@ pub struct IdentitySpec {
     #[schemars(length(max = 512), regex(pattern = r"^/subscriptions/[A-Za-z0-9._()/-]+$"))]
     pub resource_id: Option<String>,
 
-    /// The Secret of this namespace whose key `clientSecret` holds the secret of a service principal.
+    /// The Secret of this namespace that holds the credential of a service principal: its secret (key `clientSecret`), or
+    /// its certificate (`tls.crt`) and RSA key (`tls.key`) in PEM, as in a Secret of type `kubernetes.io/tls`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
 }
@@ -102,6 +103,8 @@ pub enum IdentityKind {
     ManagedIdentity,
     /// A service principal with a client secret.
     ClientSecret,
+    /// A service principal with a certificate.
+    ClientCertificate,
 }
 
 /// A Secret in the namespace of the BearerToken. There is no field for another namespace, on purpose.
@@ -194,7 +197,8 @@ fn bearer() -> Vec<Format> {
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BearerTokenStatus {
-    /// Ready, and while they hold: Reconciling, Stalled, `RefreshFailing`; Accessible once a repository was probed.
+    /// Ready, and while they hold: Reconciling, Stalled, `RefreshFailing`, `CredentialExpiring`; Accessible once a
+    /// repository was probed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = kube::core::ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,

@@ -53,6 +53,9 @@ pub struct Record {
     pub refresh_at: Timestamp,
     /// When it expires.
     pub expires_at: Timestamp,
+    /// When the credential expires that brought it, where that is known: a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_expires_at: Option<Timestamp>,
     /// Tells it from another token without showing it.
     pub fingerprint: Box<str>,
     /// Whether we made the Secret. An adopted one is never deleted.

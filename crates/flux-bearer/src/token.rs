@@ -55,6 +55,8 @@ pub struct Token {
     pub refresh_hint: Option<Timestamp>,
     /// Whose it is, as far as identity and token say.
     pub holder: Arc<StatusIdentity>,
+    /// When the credential expires that brought it, where that is known: a certificate.
+    pub credential_expires_at: Option<Timestamp>,
     /// Whether its claims could be read and compared. The docs call tokens opaque: one that can't be read is used.
     pub verified: bool,
 }
@@ -68,7 +70,7 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// The token of `grant`, received at `now` for `identity`.
+    /// The token of `grant`, received at `now` for `identity`. Nothing is known of the credential here.
     ///
     /// # Errors
     /// An empty or oversized token, one with characters that no header takes, one that has expired, one without a
@@ -84,6 +86,7 @@ impl Token {
             expires_at: now + lifetime,
             refresh_hint: grant.refresh_in.filter(|asked| *asked < lifetime).map(|asked| now + asked),
             holder: Arc::new(holder(claims.as_ref(), identity)),
+            credential_expires_at: None,
             verified: claims.is_some(),
             secret: grant.secret,
         })

@@ -42,6 +42,7 @@ fn cel_refuses_what_does_not_go_together() {
         (json!({"type": "ManagedIdentity", "clientId": GUID, "objectId": GUID}), "one of clientId"),
         (json!({"type": "ManagedIdentity", "tenantId": "t"}), "remove tenantId"),
         (json!({"type": "ClientSecret", "clientId": GUID, "tenantId": "t"}), "secretRef"),
+        (json!({"type": "ClientCertificate", "clientId": GUID, "tenantId": "t"}), "secretRef"),
         (json!({"type": "WorkloadIdentity", "secretRef": {"name": "s"}}), "secretRef"),
     ];
     for (identity, expected) in cases {
@@ -58,6 +59,7 @@ fn cel_accepts_every_kind_of_identity() {
         json!({"type": "ManagedIdentity"}),
         json!({"type": "ManagedIdentity", "resourceId": "/subscriptions/s/resourcegroups/g"}),
         json!({"type": "ClientSecret", "clientId": GUID, "tenantId": "t", "secretRef": {"name": "s"}}),
+        json!({"type": "ClientCertificate", "clientId": GUID, "tenantId": "t", "secretRef": {"name": "s"}}),
     ] {
         assert_eq!(said(&identity), "", "{identity}");
     }

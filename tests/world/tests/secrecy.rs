@@ -17,6 +17,7 @@ use flux_bearer::failure::Failure;
 use flux_bearer_azure::workload::Assertion;
 use flux_bearer_controller::logs::Verbosity;
 use flux_bearer_sim::faults::{Effect, Fault};
+use flux_bearer_world::certificates::Pair;
 use flux_bearer_world::identities::{APPLICATION, REPOSITORY, SECRET, SUBJECT, client};
 use flux_bearer_world::stage::{AUDIENCE, NAMESPACE, Stage};
 use futures::FutureExt;
@@ -55,18 +56,24 @@ impl Assertion for Remembered {
 }
 
 /// One BearerToken of every kind, two of them in trouble, and a GitRepository.
-fn furnish(stage: &Stage) {
+fn furnish(stage: &Stage, pair: &Pair) {
     stage.kube.apply(json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "credential", "namespace": NAMESPACE},
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "secret", "namespace": NAMESPACE},
         "stringData": {"clientSecret": SECRET},
     }));
+    stage.credential(&pair.data());
+    stage.register(&[pair]).unwrap();
     stage.git_repository("flux-system", "flux-system", REPOSITORY);
     stage.git_repository("theirs", "other", "https://user:CANARY-7f3a91@dev.azure.com/contoso/platform/_git/fleet");
     stage.bearer_token("flux-system", &json!({}));
     stage.bearer_token("imds", &json!({"identity": {"type": "ManagedIdentity", "clientId": client(0)}}));
     stage.bearer_token(
         "principal",
-        &json!({"identity": {"type": "ClientSecret", "clientId": client(APPLICATION), "tenantId": "contoso.example", "secretRef": {"name": "credential"}}}),
+        &json!({"identity": {"type": "ClientSecret", "clientId": client(APPLICATION), "tenantId": "contoso.example", "secretRef": {"name": "secret"}}}),
+    );
+    stage.bearer_token(
+        "certified",
+        &json!({"identity": {"type": "ClientCertificate", "clientId": client(APPLICATION), "tenantId": "contoso.example", "secretRef": {"name": "credential"}}}),
     );
     stage.bearer_token("other", &json!({}));
     stage.bearer_token("unknown", &json!({"identity": {"clientId": client(7)}}));
@@ -119,9 +126,11 @@ async fn no_token_and_no_reply_is_ever_repeated() {
     let assertions = Arc::new(Mutex::new(Vec::new()));
     let remembered = Remembered(theatre.stage.clone(), Arc::clone(&assertions));
     theatre.stage = theatre.stage.with_assertion(Arc::new(remembered));
-    furnish(&theatre.stage);
+    let pair = Pair::rsa((2026, 1, 1), (2027, 1, 1)).unwrap();
+    furnish(&theatre.stage, &pair);
     let mut running = theatre.stage.start_replica("a");
     minutes(15).await;
+    assert_eq!(theatre.stage.says("certified", "Ready"), "True Succeeded");
     for (path, trouble) in troubles(&theatre.token("flux-system")) {
         let trouble = Fault { path: Some(path.into()), ..trouble };
         theatre.stage.world.faults().set(trouble.clone());
@@ -147,8 +156,9 @@ async fn no_token_and_no_reply_is_ever_repeated() {
     assert!(tokens.len() > 100, "{}", tokens.len());
     let parts = tokens.iter().flat_map(|token| token.split('.').skip(1)).map(str::to_owned);
     let encoded = tokens.iter().map(|token| STANDARD.encode(token));
+    let key = pair.key.lines().filter(|line| line.len() == 64).map(str::to_owned);
     let secret = [SECRET.to_owned(), CANARY.to_owned()];
-    for secret in secret.into_iter().chain(parts).chain(encoded) {
+    for secret in secret.into_iter().chain(parts).chain(encoded).chain(key) {
         for (place, text) in [("a log line", &logged), ("what was said", &said)] {
             let line = text.lines().find(|line| line.contains(&secret));
             assert!(line.is_none(), "{secret} is in {place}: {line:?}");

@@ -5,6 +5,7 @@
 
 mod any;
 mod arm;
+mod certificate;
 mod devops;
 mod entra;
 mod http;

@@ -38,7 +38,7 @@ impl Use<'_> {
 
     /// Whether its identity may be a managed one.
     pub(super) fn may_be_managed(&self) -> bool {
-        !matches!(self.identity, Identity::ClientSecret { .. })
+        !matches!(self.identity, Identity::ClientSecret { .. } | Identity::ClientCertificate { .. })
     }
 }
 

@@ -103,7 +103,7 @@ fn check_name(name: &str) -> Result<(), Trouble> {
 
 /// The CRD's rules about what goes with what, in the words of the flags; then what the controller itself would say.
 fn check_identity(identity: &IdentitySpec) -> Result<(), Trouble> {
-    use IdentityKind::{ClientSecret, ManagedIdentity};
+    use IdentityKind::{ClientCertificate, ClientSecret, ManagedIdentity};
     let of_machine = identity.kind == ManagedIdentity;
     if !of_machine && (identity.object_id.is_some() || identity.resource_id.is_some()) {
         let cause = "--object-id and --resource-id select a managed identity";
@@ -114,13 +114,15 @@ fn check_identity(identity: &IdentitySpec) -> Result<(), Trouble> {
         return Err(Trouble::usage(cause, "leave --tenant-id out"));
     }
     let whole = identity.tenant_id.is_some() && identity.client_id.is_some() && identity.secret_ref.is_some();
-    if identity.kind == ClientSecret && !whole {
-        let cause = "a client secret needs its tenant, its client id and its Secret";
+    let by_secret = matches!(identity.kind, ClientSecret | ClientCertificate);
+    if by_secret && !whole {
+        let cause = "a client secret or certificate needs its tenant, its client id and its Secret";
         return Err(Trouble::usage(cause, "give --tenant-id, --client-id and --secret-ref"));
     }
-    if identity.kind != ClientSecret && identity.secret_ref.is_some() {
-        let cause = "--secret-ref names the Secret with a client secret";
-        return Err(Trouble::usage(cause, "add --identity-type client-secret, or leave --secret-ref out"));
+    if !by_secret && identity.secret_ref.is_some() {
+        let cause = "--secret-ref names the Secret with a client secret or a certificate";
+        let fix = "add --identity-type client-secret or client-certificate, or leave --secret-ref out";
+        return Err(Trouble::usage(cause, fix));
     }
     // What the pod may bring along is the controller's to know: here it counts as there.
     let nobody = "00000000-0000-0000-0000-000000000000".to_owned();

@@ -104,6 +104,7 @@ fn record(patient: &Patient, token: &Minted, version: Option<&Version>) -> Recor
         issued_at: token.issued_at,
         refresh_at: refresh_at(token.issued_at, token.expires_at, token.refresh_hint, MAX_REFRESH_INTERVAL, uid),
         expires_at: token.expires_at,
+        credential_expires_at: token.credential_expires_at,
         fingerprint: token.fingerprint.clone(),
         // One that was there is nobody's to delete.
         made: version.is_none(),

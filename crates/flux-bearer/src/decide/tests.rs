@@ -143,6 +143,7 @@ fn token(fingerprint: &str, issued: Timestamp, lifetime: Duration) -> Arc<Token>
         expires_at: issued + lifetime,
         refresh_hint: None,
         holder: Arc::default(),
+        credential_expires_at: None,
         verified: true,
     })
 }
@@ -162,6 +163,7 @@ fn filled(client: &str, lifetime: Duration) -> Held {
             issued_at: NOW,
             refresh_at: schedule::refresh_at(NOW, expires_at, None, HOUR, UID),
             expires_at,
+            credential_expires_at: None,
             fingerprint: format!("{client}-0").into(),
             made: true,
             deletion_policy: DeletionPolicy::Retain,
@@ -259,6 +261,19 @@ fn the_same_token_again_is_no_write_and_no_loop() {
     assert_eq!(world.does(minutes(27)), "rest");
     let wake = world.decide(minutes(27)).wake.unwrap();
     assert!(wake >= NOW + minutes(40) && wake < NOW + minutes(42), "{wake}");
+}
+
+#[test]
+fn the_same_token_by_another_certificate_is_written_once() {
+    let end = Some(NOW + HOUR * 24);
+    let mut world = given(filled("new", HOUR));
+    let again = Arc::into_inner(token("new-0", NOW + minutes(20), minutes(40))).unwrap();
+    world.minted = Some(Arc::new(Token { credential_expires_at: end, ..again }));
+    assert_eq!(world.does(minutes(20)), "write new-0");
+    if let Held::Ours { record: Some(record), .. } = &mut world.held {
+        record.credential_expires_at = end;
+    }
+    assert_eq!(world.does(minutes(20)), "rest");
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn forbidden(code: String, about: About<'_>) -> Failure {
         ),
         About::Credential(place) => (
             "CredentialForbidden",
-            format!("the controller may not read Secret {}, which holds the client secret", place.name),
+            format!("the controller may not read Secret {}, which holds the credential of the identity", place.name),
             grant(place, "get"),
         ),
         About::Other(what) => (

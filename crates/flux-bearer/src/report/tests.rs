@@ -59,6 +59,7 @@ fn only_transitions_are_events() {
     let failing: Conditions = &[(READY, "True", "Succeeded"), (REFRESH_FAILING, "True", "EntraUnavailable")];
     let expired: Conditions = &[(READY, "False", "TokenExpired")];
     let stalled: Conditions = &[(READY, "False", "TenantRejected"), (STALLED, "True", "TenantRejected")];
+    let ending: Conditions = &[(READY, "True", "Succeeded"), (CREDENTIAL_EXPIRING, "True", "CertificateExpires")];
     let cases: &[(Conditions, Conditions, Told)] = &[
         (&[], &[(READY, "False", "Progressing")], &[]),
         (&[], ready, &[("Succeeded", false)]),
@@ -68,6 +69,9 @@ fn only_transitions_are_events() {
         (failing, ready, &[("RefreshRecovered", false)]),
         (failing, expired, &[("TokenExpired", true)]),
         (ready, stalled, &[("TenantRejected", true)]),
+        (ready, ending, &[("CertificateExpires", true)]),
+        (ending, ending, &[]),
+        (ending, ready, &[]),
     ];
     for (before, after, expected) in cases {
         let found = events(&kept(&stored(before)), &stored(after));

@@ -16,6 +16,7 @@ fn a_record() -> Record {
         issued_at: NOW,
         refresh_at: NOW + Duration::from_secs(1500),
         expires_at: NOW + Duration::from_secs(3600),
+        credential_expires_at: None,
         fingerprint: "f".into(),
         made: true,
         deletion_policy: DeletionPolicy::Retain,
@@ -122,6 +123,7 @@ fn the_manifest_is_pinned_and_holds_the_keys_of_its_formats_only() {
         expires_at: NOW,
         refresh_hint: None,
         holder: StatusIdentity { client_id: Some("c".into()), ..StatusIdentity::default() }.into(),
+        credential_expires_at: None,
         verified: true,
     };
     let rendered = |version: Option<&Version>, formats: &'static [Format]| {

@@ -20,12 +20,18 @@ fn refused() -> Vec<(Value, &'static str)> {
         (identity(json!({"resourceId": resource})), "objectId and resourceId select a managed identity"),
         (identity(managed(json!({"clientId": GUID, "objectId": GUID}))), "by one of clientId, objectId and resourceId"),
         (identity(managed(json!({"tenantId": GUID}))), "always of its machine's own tenant"),
-        (identity(json!({"type": "ClientSecret"})), "type ClientSecret needs tenantId, clientId and secretRef"),
+        (
+            identity(json!({"type": "ClientSecret"})),
+            "types ClientSecret and ClientCertificate need tenantId, clientId and secretRef",
+        ),
         (
             identity(json!({"type": "ClientSecret", "tenantId": GUID, "secretRef": {"name": "s"}})),
-            "type ClientSecret needs tenantId, clientId and secretRef",
+            "types ClientSecret and ClientCertificate need tenantId, clientId and secretRef",
         ),
-        (identity(json!({"secretRef": {"name": "s"}})), "secretRef belongs to type ClientSecret"),
+        (
+            identity(json!({"secretRef": {"name": "s"}})),
+            "secretRef belongs to types ClientSecret and ClientCertificate",
+        ),
         (identity(json!({"clientId": "me"})), "spec.identity.clientId"),
         (identity(json!({"tenantId": "two words"})), "spec.identity.tenantId"),
         (identity(json!({"type": "Password"})), "spec.identity.type"),
@@ -47,6 +53,7 @@ fn taken() -> Vec<Value> {
         json!({"identity": {"type": "ManagedIdentity", "objectId": GUID}}),
         json!({"identity": {"tenantId": "contoso.onmicrosoft.com", "clientId": GUID}}),
         json!({"identity": {"type": "ClientSecret", "tenantId": GUID, "clientId": GUID, "secretRef": {"name": "s"}}}),
+        json!({"identity": {"type": "ClientCertificate", "tenantId": GUID, "clientId": GUID, "secretRef": {"name": "s"}}}),
         json!({"secret": {"formats": ["Bearer", "Basic"]}, "suspend": true}),
     ]
 }
