@@ -30,6 +30,7 @@ use crate::lease::Leadership;
 use crate::lock;
 use crate::metrics::Metrics;
 use crate::mints::Mints;
+use crate::notifications::Outbox;
 use crate::observe::{decide_about, identities};
 use crate::queue::Queue;
 use crate::watch::secrets::Sight;
@@ -76,6 +77,8 @@ pub struct Loop {
     pub longest: Duration,
     /// Name of this process, for events.
     pub instance: String,
+    /// Events on their way to notification-controller.
+    pub outbox: Outbox,
     /// Which Secrets a watch tells of.
     pub sight: Sight,
 }

@@ -23,6 +23,36 @@ struct Peer {
     peer: &'static str,
 }
 
+/// How the post of an event to notification-controller ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Notified {
+    /// It was taken.
+    Delivered,
+    /// The same was taken shortly before.
+    Duplicate,
+    /// It was not taken, however often it was tried.
+    Failed,
+    /// Too many were waiting.
+    Dropped,
+}
+
+impl Notified {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Duplicate => "duplicate",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// The same as a label.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Delivery {
+    result: &'static str,
+}
+
 /// How something ended: `reason` and `class` come from fixed sets.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Outcome {
@@ -38,6 +68,7 @@ pub struct Metrics {
     mints: Family<Outcome, Counter>,
     writes: Family<Outcome, Counter>,
     probes: Family<Outcome, Counter>,
+    notifications: Family<Delivery, Counter>,
     expired: Gauge,
     due: Gauge,
     leader: Gauge,
@@ -55,6 +86,8 @@ impl Metrics {
         registry.register("mints", "Tokens asked for, by how it ended", metrics.mints.clone());
         registry.register("secret_writes", "Secrets written, by how it ended", metrics.writes.clone());
         registry.register("probes", "Repositories probed, by how it ended", metrics.probes.clone());
+        let help = "Events for notification-controller, by what became of them";
+        registry.register("notifications", help, metrics.notifications.clone());
         registry.register("expired_tokens", "Secrets that hold an expired token", metrics.expired.clone());
         registry.register("queue_depth", "BearerTokens that are due and not yet worked on", metrics.due.clone());
         registry.register("leader", "Whether this process holds the lease", metrics.leader.clone());
@@ -74,6 +107,11 @@ impl Metrics {
     /// A repository was probed.
     pub fn probed(&self, result: Result<(), &Failure>) {
         self.probes.get_or_create(&outcome(result)).inc();
+    }
+
+    /// An event was to be posted to notification-controller.
+    pub fn notified(&self, notified: Notified) {
+        self.notifications.get_or_create(&Delivery { result: notified.label() }).inc();
     }
 
     /// A Secret was written.

@@ -26,8 +26,8 @@ use super::{BoxError, Http};
 /// How long a TCP connection may take. A route that works needs well under a second.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same for IMDS, which is in the machine itself; Azure's own libraries wait as long.
-const LINK_LOCAL_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same for IMDS, which is in the machine itself (Azure's own libraries wait as long), and for what is in the cluster.
+const PLAIN_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an unused connection is kept: enough for a burst of refreshes, short of the minutes after which load
 /// balancers forget connections without a word.
@@ -74,8 +74,8 @@ pub(super) fn client(settings: &Network) -> Result<Http, NetworkError> {
     Ok(pooled(https))
 }
 
-pub(super) fn link_local() -> Http {
-    pooled(tcp(LINK_LOCAL_CONNECT_TIMEOUT))
+pub(super) fn plain() -> Http {
+    pooled(tcp(PLAIN_CONNECT_TIMEOUT))
 }
 
 fn pooled<C>(connector: C) -> Http
