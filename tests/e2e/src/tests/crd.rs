@@ -35,6 +35,10 @@ fn refused() -> Vec<(Value, &'static str)> {
             json!({"secret": {"formats": ["Bearer", "Bearer"]}}),
             "spec.secret.formats: Invalid value: a format is named once",
         ),
+        (
+            json!({"secret": {"formats": ["Token", "Bearer", "Token"]}}),
+            "spec.secret.formats: Invalid value: a format is named once",
+        ),
         (json!({"repositories": [""]}), "spec.repositories[0]"),
     ]
 }
@@ -48,6 +52,7 @@ fn taken() -> Vec<Value> {
         json!({"identity": {"tenantId": "contoso.onmicrosoft.com", "clientId": GUID}}),
         json!({"identity": {"type": "ClientSecret", "tenantId": GUID, "clientId": GUID, "secretRef": {"name": "s"}}}),
         json!({"secret": {"formats": ["Bearer", "Basic"]}, "suspend": true}),
+        json!({"secret": {"formats": ["Token", "Basic", "Bearer"]}}),
     ]
 }
 
