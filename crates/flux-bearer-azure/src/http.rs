@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
+use network::NoTunnel;
 pub use network::{Network, NetworkError};
 
 /// Any error of a service below the seam.
@@ -161,6 +162,9 @@ fn unreachable(error: &(dyn Error + 'static)) -> Unreachable {
     };
     let garbled =
         |error: &(dyn Error + 'static)| error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+    if causes().any(<dyn Error>::is::<NoTunnel>) {
+        return Unreachable::Proxy;
+    }
     match causes().find_map(|error| error.downcast_ref::<rustls::Error>()) {
         // What comes back is no TLS at all: plain HTTP of something in between.
         Some(rustls::Error::InvalidMessage(_)) => Unreachable::Malformed,
