@@ -129,6 +129,7 @@ impl Stage {
             azure: Azure::new(azure.clone(), azure.clone(), authority),
             azure_devops: azure,
             assertion: Some(Arc::new(self.cluster.clone())),
+            receiver: None,
             clock: ControllerClock::new(move || clock.now()),
             metrics: Metrics::default(),
         })

@@ -1,4 +1,4 @@
-//! The one seam to the network: every request of flux-bearer to Azure goes through [`Http`].
+//! The one seam to the network: every request of flux-bearer to anything but Kubernetes goes through [`Http`].
 
 pub mod headers;
 mod network;
@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
+use network::NoTunnel;
 pub use network::{Network, NetworkError};
 
 /// Any error of a service below the seam.
@@ -36,7 +37,7 @@ pub const AGENT: &str = concat!("flux-bearer/", env!("CARGO_PKG_VERSION"));
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// A way to send requests: the network, the link-local network of the machine, or any service in process.
+/// A way to send requests: the network, plain HTTP to what is near, or any service in process.
 ///
 /// Clones share connections. It follows no redirect and retries nothing.
 #[derive(Clone)]
@@ -66,12 +67,12 @@ impl Http {
         network::client(settings)
     }
 
-    /// The machine's own link-local network: plain HTTP and never a proxy, for IMDS.
+    /// Plain HTTP and never a proxy: for IMDS, and for neighbours in the cluster.
     ///
     /// No setting reaches it, so no proxy can: IMDS answers only what comes from the machine itself, and its answer is a
     /// token that no proxy may see.
-    pub fn link_local() -> Self {
-        network::link_local()
+    pub fn plain() -> Self {
+        network::plain()
     }
 
     /// Sends `request` and reads the whole answer: at most `max_bytes` of body, within `deadline` from first to last.
@@ -165,6 +166,9 @@ fn unreachable(error: &(dyn Error + 'static)) -> Unreachable {
     };
     let garbled =
         |error: &(dyn Error + 'static)| error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+    if causes().any(<dyn Error>::is::<NoTunnel>) {
+        return Unreachable::Proxy;
+    }
     match causes().find_map(|error| error.downcast_ref::<rustls::Error>()) {
         // What comes back is no TLS at all: plain HTTP of something in between.
         Some(rustls::Error::InvalidMessage(_)) => Unreachable::Malformed,

@@ -53,7 +53,7 @@ struct Limits {
 }
 
 impl Imds {
-    /// A client that sends through `http`, which must not lead through a proxy: see [`Http::link_local`].
+    /// A client that sends through `http`, which must not lead through a proxy: see [`Http::plain`].
     pub fn new(http: Http) -> Self {
         let limits = Limits { in_flight: Semaphore::new(MAX_IN_FLIGHT), next: Mutex::new(None) };
         Self { http, limits: Arc::new(limits) }

@@ -101,7 +101,7 @@ impl Call {
 /// The setback of an answer that never came, after a request that may be `repeated`.
 pub(crate) fn lost(resource: Resource, repeated: bool, unreachable: Unreachable) -> Setback {
     let passing = match unreachable {
-        Unreachable::Connect => true,
+        Unreachable::Connect | Unreachable::Proxy => true,
         Unreachable::Timeout(_) | Unreachable::Cut => repeated,
         Unreachable::Tls | Unreachable::TooLarge(_) | Unreachable::Malformed => false,
     };

@@ -514,7 +514,7 @@ pub struct CreateBearerToken {
     #[arg(long)]
     pub secret: Option<String>,
 
-    /// Keys to write: bearerToken, or username and password; repeatable
+    /// Keys to write: bearerToken, username and password, or token; repeatable
     #[arg(long = "format", value_enum, value_delimiter = ',')]
     pub formats: Vec<KeyFormat>,
 
@@ -572,6 +572,9 @@ pub enum KeyFormat {
     /// Keys `username` and `password`.
     #[value(alias = "Basic")]
     Basic,
+    /// Key `token`.
+    #[value(alias = "Token")]
+    Token,
 }
 
 impl From<KeyFormat> for Keys {
@@ -579,6 +582,7 @@ impl From<KeyFormat> for Keys {
         match format {
             KeyFormat::Bearer => Self::Bearer,
             KeyFormat::Basic => Self::Basic,
+            KeyFormat::Token => Self::Token,
         }
     }
 }

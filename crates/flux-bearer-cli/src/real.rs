@@ -39,7 +39,7 @@ pub fn edge() -> Result<Edge, Trouble> {
     let environment: BTreeMap<String, String> = std::env::vars().collect();
     Ok(Edge {
         azure: azure(&environment)?,
-        link_local: Http::link_local(),
+        link_local: Http::plain(),
         clusters: Arc::new(Kubeconfigs),
         programs: Arc::new(Processes),
         out: Out::process(),

@@ -30,6 +30,7 @@ use crate::lease::Leadership;
 use crate::lock;
 use crate::metrics::Metrics;
 use crate::mints::Mints;
+use crate::notifications::Outbox;
 use crate::observe::{decide_about, identities};
 use crate::queue::Queue;
 use crate::watch::secrets::Sight;
@@ -76,6 +77,8 @@ pub struct Loop {
     pub longest: Duration,
     /// Name of this process, for events.
     pub instance: String,
+    /// Events on their way to notification-controller.
+    pub outbox: Outbox,
     /// Which Secrets a watch tells of.
     pub sight: Sight,
 }
@@ -150,6 +153,7 @@ impl Loop {
                 return self.write_failed(key, failure);
             }
         }
+        let due = lock(&self.index).get(key).and_then(|entry| Some(entry.held.record()?.refresh_at));
         let record = Record {
             bearer_token: Arc::clone(&key.name),
             generation,
@@ -175,6 +179,7 @@ impl Loop {
             }
             Ok((metadata, _)) => {
                 self.take_secret(key, &secret, &metadata);
+                self.count_write(due);
                 self.written(key, &record, &write).await;
             }
             Err(failure) => self.write_failed(key, failure),
@@ -252,10 +257,19 @@ impl Loop {
             takes = ?write.takes,
             "Secret written"
         );
-        self.metrics.written();
         let Some((secret, uid)) = self.note_write(key, write, now) else { return };
         if let Some(event) = report::of_write(&secret, write) {
             events::publish(self, key, &uid, &[], &event).await;
+        }
+    }
+
+    /// Counts a write of a Secret whose token was `due` to be replaced, if there was one.
+    fn count_write(&self, due: Option<Timestamp>) {
+        self.metrics.written();
+        // One that is replaced before its time, for another identity or on request, is not late.
+        let late = due.and_then(|due| Duration::try_from(self.clock.now().duration_since(due)).ok());
+        if let Some(late) = late {
+            self.metrics.refreshed(late);
         }
     }
 

@@ -8,6 +8,7 @@ use flux_bearer::identity::Allowed;
 
 use crate::lease;
 use crate::logs::{Encoding, Verbosity};
+use crate::notifications;
 use crate::watch::secrets::Secrets;
 
 /// Keeps the Secrets that Flux reads filled with fresh Entra ID tokens for Azure DevOps.
@@ -21,6 +22,10 @@ pub struct Args {
     /// Address of /healthz and /readyz; 0 turns it off
     #[arg(long, default_value = ":9440")]
     pub health_addr: String,
+
+    /// Address of notification-controller, which is told of events; empty tells it nothing
+    #[arg(long, env = "EVENTS_ADDR", default_value = "")]
+    pub events_addr: String,
 
     /// From which level on lines are logged
     #[arg(long, value_enum, default_value = "info")]
@@ -140,8 +145,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Args {
-    /// What no single flag can tell: that they fit together.
+    /// What clap can't tell of a flag by itself, and that the flags fit together.
     pub fn check(&self) -> Result<(), String> {
+        notifications::address(&self.events_addr)?;
         let (duration, deadline, retry) = (
             self.leader_election_lease_duration,
             self.leader_election_renew_deadline,

@@ -483,7 +483,7 @@ impl Index {
         let mut unsafe_repository = None;
         for (name, source) in self.sources(key) {
             let checked = match &source.repository {
-                Ok(found) => found.check_formats(formats).map(|()| found),
+                Ok(found) => found.check_source(formats).map(|()| found),
                 Err(failure) => Err(Failure::clone(failure)),
             };
             match checked {

@@ -18,6 +18,7 @@ pub mod lease;
 pub mod logs;
 pub mod metrics;
 pub mod mints;
+pub mod notifications;
 pub mod observe;
 pub mod preflight;
 pub mod queue;

@@ -15,9 +15,10 @@ use flux_bearer_controller::args::Args;
 use flux_bearer_controller::clock::Clock;
 use flux_bearer_controller::credentials::TokenFile;
 use flux_bearer_controller::metrics::Metrics;
+use flux_bearer_controller::notifications::Receiver;
 use flux_bearer_controller::run::{End, Parts, Settings, run};
 use flux_bearer_controller::watch::Scope;
-use flux_bearer_controller::{lease, logs, server};
+use flux_bearer_controller::{lease, logs, notifications, server};
 use http::HeaderValue;
 use http::header::USER_AGENT;
 use kube::{Client, Config};
@@ -75,13 +76,15 @@ async fn parts(args: &Args, clock: Clock, metrics: Metrics) -> anyhow::Result<Pa
     };
     let network = Network { https_proxy: args.https_proxy.clone(), no_proxy: args.no_proxy.clone(), extra_ca_pem };
     let https = Http::network(&network).context("HTTPS can't be set up; check --ca-file and HTTPS_PROXY")?;
+    let address = notifications::address(&args.events_addr).map_err(anyhow::Error::msg)?;
     let authority = Authority::parse(&args.authority_host).context("AZURE_AUTHORITY_HOST")?;
     let assertion = args.federated_token_file.clone().map(|path| Arc::new(TokenFile(path)) as Arc<dyn Assertion>);
     Ok(Parts {
         client: kubernetes().await?,
-        azure: Azure::new(https.clone(), Http::link_local(), authority),
+        azure: Azure::new(https.clone(), Http::plain(), authority),
         azure_devops: https,
         assertion,
+        receiver: address.map(|address| Receiver { http: Http::plain(), address }),
         clock,
         metrics,
     })

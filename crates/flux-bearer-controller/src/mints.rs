@@ -11,6 +11,7 @@ use flux_bearer::schedule::Failing;
 use flux_bearer::token::Token;
 use flux_bearer_azure::mint::Azure;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::credentials::Credentials;
@@ -107,7 +108,9 @@ impl Mints {
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
+            let begun = Instant::now();
             let minted = mints.mint(&identity).await;
+            mints.metrics.minted(minted.as_ref().map(|_| ()), begun.elapsed());
             mints.finish(&identity, minted, lifetime);
         });
     }
@@ -136,7 +139,6 @@ impl Mints {
 
     fn finish(&self, identity: &Identity, minted: Result<Token, Failure>, lifetime: Option<Duration>) {
         let now = self.clock.now();
-        self.metrics.minted(minted.as_ref().map(|_| ()));
         let mut states = lock(&self.states);
         let Some(state) = states.get_mut(identity) else { return };
         state.in_flight = false;

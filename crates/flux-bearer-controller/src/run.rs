@@ -21,6 +21,7 @@ use crate::lease::{self, Elector, Leadership};
 use crate::lock;
 use crate::metrics::Metrics;
 use crate::mints::Mints;
+use crate::notifications::{Outbox, Receiver};
 use crate::preflight::{Clocks, Preflight};
 use crate::queue::Queue;
 use crate::watch::secrets::Sight;
@@ -28,6 +29,10 @@ use crate::watch::{self as watches, Scope};
 
 /// How long a stop waits for the work in hand. The kubelet kills after 30 s, and the lease has to be given back before.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long a stop waits, after that, for what notification-controller is yet to be told: the status that would say it again
+/// is stored already.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How often the clock is compared and memory is tidied.
 const TIDY: Duration = Duration::from_secs(60);
@@ -60,6 +65,8 @@ pub struct Parts {
     pub azure_devops: Http,
     /// The pod's projected token.
     pub assertion: Option<Arc<dyn Assertion>>,
+    /// notification-controller, unless nothing is posted.
+    pub receiver: Option<Receiver>,
     /// Wall time.
     pub clock: Clock,
     /// What is counted.
@@ -80,7 +87,8 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
     let (leads, mut leading) = watch::channel(settings.lease.is_none());
     let leadership = if settings.lease.is_some() { Leadership::contested() } else { Leadership::sole() };
     let clocks = Clocks::new(parts.clock.clone(), parts.metrics.clone());
-    let work = assemble(&settings, &parts, leadership.clone(), clocks.clone());
+    let (outbox, posting) = Outbox::open(parts.receiver.clone(), parts.metrics.clone());
+    let work = assemble(&settings, &parts, outbox, leadership.clone(), clocks.clone());
     let preflight = Preflight { kubernetes: work.kubernetes.clone(), assertion: parts.assertion.clone(), clocks };
     let listed = ready.subscribe();
     let mut elector = settings.lease.clone().map(|lease| {
@@ -91,6 +99,8 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
     background.spawn(watches::all(Arc::clone(&work), parts.client, settings.scope, ready));
     background.spawn(tidy(Arc::clone(&work)));
     background.spawn(preflight.watch());
+    let mut posts = JoinSet::new();
+    posts.spawn(posting);
     let (halt, halted) = watch::channel(false);
     let workers = tokio::spawn(workers(Arc::clone(&work), settings.concurrent, listed, leading.clone(), halted));
 
@@ -123,10 +133,13 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
         elector.release().await;
     }
     work.metrics.leads(false);
+    work.outbox.close();
+    // What can't be posted by then is in the cluster's Events.
+    drop(timeout(FAREWELL, posts.join_next()).await);
     end
 }
 
-fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership, clocks: Clocks) -> Arc<Loop> {
+fn assemble(settings: &Settings, parts: &Parts, outbox: Outbox, leadership: Leadership, clocks: Clocks) -> Arc<Loop> {
     let kubernetes = Kubernetes::new(parts.client.clone(), &settings.pod.namespace, leadership.clone());
     let credentials = Credentials { assertion: parts.assertion.clone(), kubernetes: kubernetes.clone() };
     let queue = Arc::new(Queue::default());
@@ -153,6 +166,7 @@ fn assemble(settings: &Settings, parts: &Parts, leadership: Leadership, clocks: 
         metrics: parts.metrics.clone(),
         longest: settings.longest,
         instance: settings.instance.clone(),
+        outbox,
         sight: Sight::new(settings.scope.secrets),
     })
 }

@@ -49,6 +49,8 @@ async fn readiness(State(ready): State<watch::Receiver<bool>>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::body::Body;
     use axum::http::Request;
     use tower::ServiceExt;
@@ -77,7 +79,7 @@ mod tests {
     async fn metrics_are_named_as_openmetrics_wants() {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        metrics.minted(Ok(()));
+        metrics.minted(Ok(()), Duration::from_secs(1));
         let (status, text) = ask(super::metrics(Arc::new(registry)), "/metrics").await;
         assert_eq!(status, StatusCode::OK);
         assert!(text.contains("flux_bearer_mints_total{result=\"success\""), "{text}");

@@ -111,6 +111,20 @@ impl Repository {
         }
         Ok(())
     }
+
+    /// Whether a GitRepository of this URL can pull with the Secret.
+    pub fn check_source(&self, formats: &[Format]) -> Result<(), Failure> {
+        if formats == [Format::Token] {
+            return Err(Failure::new(
+                "InvalidRepository",
+                Class::Permanent,
+                "InvalidRepository",
+                "a GitRepository reads this Secret, and never its key token",
+                "Add Bearer to spec.secret.formats, or name another Secret",
+            ));
+        }
+        self.check_formats(formats)
+    }
 }
 
 /// The URL without any user: safe to show.
@@ -265,5 +279,17 @@ mod tests {
         assert!(with.check_formats(&[Format::Bearer, Format::Basic]).is_err());
         assert!(with.check_formats(&[Format::Basic]).is_ok());
         assert_eq!(with.to_string(), "https://dev.azure.com/org/project/_git/repo");
+    }
+
+    #[test]
+    fn a_git_repository_reads_every_format_but_token_alone() {
+        let repository = Repository::parse("https://dev.azure.com/org/project/_git/repo").unwrap();
+        for formats in [&[Format::Bearer][..], &[Format::Basic, Format::Token], &[Format::Bearer, Format::Token]] {
+            assert!(repository.check_source(formats).is_ok(), "{formats:?}");
+        }
+        let refusal = repository.check_source(&[Format::Token]).unwrap_err();
+        assert!(refusal.to_string().contains("Add Bearer to spec.secret.formats"), "{refusal}");
+        let with = Repository::parse("https://org@dev.azure.com/org/project/_git/repo").unwrap();
+        assert!(with.check_source(&[Format::Bearer]).is_err());
     }
 }

@@ -124,14 +124,15 @@ pub struct SecretSpec {
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub name: Option<String>,
 
-    /// The keys to write: Bearer (`bearerToken`), Basic (`username`, `password`), or both. Flux reads `bearerToken`
-    /// where both are there. Basic also serves a GitRepository whose URL carries a user (`org@`).
+    /// The keys to write, any of: Bearer (`bearerToken`), Basic (`username`, `password`), Token (`token`). A
+    /// GitRepository reads the first two, and `bearerToken` where both are there; Basic also serves one whose URL carries
+    /// a user (`org@`). Token is what a Provider of type `azuredevops` reads.
     #[serde(default = "bearer", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 2))]
+    #[schemars(length(min = 1, max = 3))]
     // Not a set: applied over the stored default, [Basic] would become both.
     #[x_kube(
         merge_strategy = kube::core::ListMerge::Atomic,
-        validation = kube::core::Rule::new("self.size() < 2 || self[0] != self[1]").message("a format is named once")
+        validation = kube::core::Rule::new("self.all(one, self.exists_one(other, other == one))").message("a format is named once")
     )]
     pub formats: Vec<Format>,
 
@@ -176,15 +177,22 @@ pub enum Format {
     Bearer,
     /// Keys `username` (the client id) and `password` (the token).
     Basic,
+    /// Key `token`.
+    Token,
 }
 
 impl Format {
     /// These formats, sorted and once each; Bearer where none is named.
     pub fn set(named: &[Self]) -> &'static [Self] {
-        match (named.contains(&Self::Bearer), named.contains(&Self::Basic)) {
-            (true, true) => &[Self::Bearer, Self::Basic],
-            (false, true) => &[Self::Basic],
-            (_, false) => &[Self::Bearer],
+        let [bearer, basic, token] = [Self::Bearer, Self::Basic, Self::Token].map(|format| named.contains(&format));
+        match (bearer, basic, token) {
+            (true, true, true) => &[Self::Bearer, Self::Basic, Self::Token],
+            (true, true, false) => &[Self::Bearer, Self::Basic],
+            (true, false, true) => &[Self::Bearer, Self::Token],
+            (false, true, true) => &[Self::Basic, Self::Token],
+            (false, true, false) => &[Self::Basic],
+            (false, false, true) => &[Self::Token],
+            (_, false, false) => &[Self::Bearer],
         }
     }
 }

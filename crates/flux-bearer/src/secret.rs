@@ -26,7 +26,8 @@ pub const RECORD: &str = "flux-bearer.dev/token";
 /// Where `kubectl apply` keeps a copy of what it applied, a password in clear included.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// The keys under which Flux looks for a credential. In an adopted Secret those that we don't write are removed.
+/// The keys under which a GitRepository looks for a credential. In an adopted Secret those that we don't write are removed;
+/// `token` is not among them, for it may be a Provider's and of any service.
 const CREDENTIAL_KEYS: [&str; 5] = ["bearerToken", "username", "password", "identity", "identity.pub"];
 
 /// The label that every Secret of ours carries, with the value [`NAME`]. Never `flux`: `flux uninstall` deletes that.
@@ -138,7 +139,7 @@ impl Held {
             _ => Self::Ours {
                 drift: match writer {
                     Some(other) if other != name => Some(Drift::Inherited),
-                    _ => drifted(record.as_ref(), ours).then(|| Drift::By(intruder(metadata, name))),
+                    _ => drifted(record.as_ref(), ours).then(|| Drift::By(intruder(metadata, record.as_ref(), name))),
                 },
                 shared: shared(metadata, record.as_ref(), name, &lives),
                 leftovers: leftovers(metadata, record.as_ref()),
@@ -168,6 +169,7 @@ pub fn keys(formats: &[Format]) -> Vec<&'static str> {
     let of = |format: &Format| match format {
         Format::Bearer => &["bearerToken"][..],
         Format::Basic => &["username", "password"],
+        Format::Token => &["token"],
     };
     formats.iter().flat_map(of).copied().collect()
 }
@@ -321,10 +323,12 @@ fn drifted(record: Option<&Record>, ours: Option<&ManagedFieldsEntry>) -> bool {
 }
 
 /// Who has changed what the BearerToken `name` wrote: whoever owns one of its keys now, or else whoever wrote last.
-fn intruder(metadata: &ObjectMeta, name: &str) -> Box<str> {
+fn intruder(metadata: &ObjectMeta, record: Option<&Record>, name: &str) -> Box<str> {
     let ours = field_manager(name);
     let others = || metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_ref() != Some(&ours));
-    let credential = |entry: &&ManagedFieldsEntry| CREDENTIAL_KEYS.iter().any(|key| owns_key(entry, key));
+    let written = record.map(|record| keys(record.formats)).unwrap_or_default();
+    let credential =
+        |entry: &&ManagedFieldsEntry| CREDENTIAL_KEYS.iter().chain(&written).any(|key| owns_key(entry, key));
     let time = |entry: &&ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0);
     let found = others().filter(credential).max_by_key(time).or_else(|| others().max_by_key(time));
     words(found)

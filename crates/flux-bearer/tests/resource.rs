@@ -36,6 +36,17 @@ fn an_empty_spec_means_the_pods_identity_and_the_bearer_key() {
 }
 
 #[test]
+fn formats_are_taken_sorted_and_once_in_every_combination() {
+    let all = [Format::Bearer, Format::Basic, Format::Token];
+    for chosen in 1..8 {
+        let wanted: Vec<Format> = (0..3).filter(|bit| chosen >> bit & 1 == 1).map(|bit| all[bit]).collect();
+        let backwards: Vec<Format> = wanted.iter().rev().chain(&wanted).copied().collect();
+        assert_eq!(Format::set(&backwards), wanted);
+    }
+    assert_eq!(Format::set(&[]), [Format::Bearer]);
+}
+
+#[test]
 fn cel_refuses_what_does_not_go_together() {
     let cases = [
         (json!({"type": "WorkloadIdentity", "objectId": GUID}), "ManagedIdentity"),

@@ -36,6 +36,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tower::{BoxError, ServiceExt, service_fn};
 
+use crate::alerts::NotificationController;
 use crate::identities::{ISSUER, SUBJECT, TENANT, client};
 
 /// The namespace that everything happens in.
@@ -54,6 +55,8 @@ pub struct Stage {
     pub world: World,
     /// Kubernetes. Its faults are its own.
     pub kube: Kube,
+    /// Flux's notification-controller.
+    pub alerts: NotificationController,
     /// The cluster's issuer of service account tokens.
     pub issuer: Issuer,
     /// The wall clock of the controller's machine, which a test may set.
@@ -143,6 +146,7 @@ impl Stage {
         kube.publish("/openid/v1/jwks", serde_json::to_value(issuer.jwks())?);
         Ok(Self {
             kube,
+            alerts: NotificationController::new(clock.clone()),
             machine: clock.fork(),
             assertion: Some(Arc::new(Projected { issuer: issuer.clone(), clock })),
             world,
@@ -256,6 +260,7 @@ impl Stage {
             azure: Azure::new(self.azure(), self.azure(), Authority::default()),
             azure_devops: self.azure(),
             assertion: self.assertion.clone(),
+            receiver: self.alerts.receiver(),
             clock: ControllerClock::new(move || machine.now()),
             metrics: self.metrics.clone(),
         }

@@ -313,6 +313,31 @@ async fn an_api_server_that_was_away_gets_the_token_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_late_a_token_is_replaced_is_measured_and_an_early_one_is_not_late() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    let late = |bound: &str| {
+        let line = format!("flux_bearer_refresh_delay_seconds_bucket{{le=\"{bound}\"}} ");
+        theatre.said().lines().find_map(|said| said.strip_prefix(&line)?.parse::<u64>().ok()).unwrap()
+    };
+    minutes(5).await;
+    assert_eq!(late("+Inf"), 0, "the first has no time");
+    theatre.stage.bearer_token("flux-system", &json!({"secret": {"formats": ["Basic"]}}));
+    minutes(5).await;
+    assert_eq!(theatre.record("flux-system")["formats"], json!(["Basic"]));
+    assert_eq!(late("+Inf"), 0, "it was written before its time");
+    minutes(60).await;
+    assert_eq!((late("1.0"), late("+Inf")), (2, 2));
+    seconds(theatre.seconds_to_refresh("flux-system") - 1).await;
+    theatre.azure_fault("down", "oauth2/v2.0/token", answer(503));
+    minutes(15).await;
+    theatre.stage.world.faults().clear_all();
+    minutes(2).await;
+    assert_eq!([late("1.0"), late("600.0"), late("1200.0"), late("+Inf")], [2, 2, 3, 3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn basic_writes_user_and_password_and_takes_back_the_other_keys() {
     let theatre = Theatre::with(&[3600]);
     theatre.stage.bearer_token("flux-system", &json!({}));

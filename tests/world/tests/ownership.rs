@@ -195,6 +195,59 @@ async fn a_fight_for_the_secret_is_five_corrections_a_minute_and_says_with_whom(
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_reader_finds_the_token_under_its_own_keys_and_a_pat_under_token_is_adopted_with_them() {
+    let theatre = with_pat("Opaque", REPOSITORY);
+    force_pat(&theatre, "kustomize-controller", "token").await;
+    theatre.stage.bearer_token("fleet", &adopt(&["Token", "Basic", "Bearer"]));
+    let _running = theatre.stage.start();
+    let all_hold_ours = || {
+        let found = secret(&theatre);
+        let ours = found["data"]["bearerToken"].clone();
+        assert_eq!(keys(&found), ["bearerToken", "ca.crt", "password", "token", "username"]);
+        assert!(ours.as_str().is_some_and(|ours| ours != STANDARD.encode(PAT)));
+        assert_eq!([&found["data"]["password"], &found["data"]["token"]], [&ours, &ours]);
+        assert_eq!(found["data"]["username"], STANDARD.encode(client(0)));
+    };
+    seconds(10).await;
+    all_hold_ours();
+    force_pat(&theatre, "somebody", "token").await;
+    seconds(1).await;
+    all_hold_ours();
+    assert!(theatre.said().contains("somebody had changed Secret fleet"));
+    minutes(180).await;
+    all_hold_ours();
+    assert_eq!(theatre.expired_seconds("fleet"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_another_service_under_token_is_left_alone() {
+    let theatre = with_pat("Opaque", REPOSITORY);
+    force_pat(&theatre, "kustomize-controller", "token").await;
+    theatre.stage.bearer_token("fleet", &adopt(&["Bearer"]));
+    let _running = theatre.stage.start();
+    minutes(180).await;
+    assert_eq!(keys(&secret(&theatre)), ["bearerToken", "ca.crt", "token"]);
+    assert_eq!(secret(&theatre)["data"]["token"], STANDARD.encode(PAT));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_commit_takes_the_keys_from_a_secret_that_a_git_repository_reads() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
+    theatre.stage.bearer_token("fleet", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(1).await;
+    theatre.stage.bearer_token("fleet", &json!({"secret": {"formats": ["Token"]}}));
+    minutes(120).await;
+    assert_eq!(keys(&secret(&theatre)), ["bearerToken"]);
+    assert_eq!(theatre.expired_seconds("fleet"), 0);
+    says(&theatre, "Accessible", "False InvalidRepository", "Add Bearer to spec.secret.formats");
+    theatre.stage.kube.delete("GitRepository", NAMESPACE, "fleet");
+    minutes(1).await;
+    assert_eq!(keys(&secret(&theatre)), ["token"], "nobody pulls with it any more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pat_that_comes_back_into_an_adopted_secret_is_removed_again() {
     let theatre = with_pat("Opaque", REPOSITORY);
     theatre.stage.bearer_token("fleet", &adopt(&["Bearer"]));

@@ -15,9 +15,9 @@ use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 use tower::Service;
 
@@ -26,8 +26,8 @@ use super::{BoxError, Http};
 /// How long a TCP connection may take. A route that works needs well under a second.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same for IMDS, which is in the machine itself; Azure's own libraries wait as long.
-const LINK_LOCAL_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same for IMDS, which is in the machine itself (Azure's own libraries wait as long), and for what is in the cluster.
+const PLAIN_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an unused connection is kept: enough for a burst of refreshes, short of the minutes after which load
 /// balancers forget connections without a word.
@@ -59,9 +59,12 @@ pub enum NetworkError {
     /// The proxy is no URL of an HTTP proxy.
     #[error("HTTPS_PROXY is not http://[user:password@]host:port")]
     Proxy,
-    /// The CA file has no certificate, one that can't be read, or too many bytes.
+    /// The CA file has no certificate, or too many bytes.
     #[error("the CA file is not a list of certificates in PEM of at most 256 KiB")]
     Ca,
+    /// One of its entries, counted from 1, can't be read.
+    #[error("entry {0} of the CA file is no certificate that can be read: remove or replace it")]
+    CaEntry(usize),
     /// No root is trusted, or an extra one can't be.
     #[error("no TLS without trusted roots: mount a CA bundle, or check the CA file")]
     Roots(#[source] rustls::Error),
@@ -74,8 +77,8 @@ pub(super) fn client(settings: &Network) -> Result<Http, NetworkError> {
     Ok(pooled(https))
 }
 
-pub(super) fn link_local() -> Http {
-    pooled(tcp(LINK_LOCAL_CONNECT_TIMEOUT))
+pub(super) fn plain() -> Http {
+    pooled(tcp(PLAIN_CONNECT_TIMEOUT))
 }
 
 fn pooled<C>(connector: C) -> Http
@@ -120,8 +123,12 @@ fn certificates(pem: Option<&[u8]>) -> Result<Vec<CertificateDer<'static>>, Netw
     if pem.len() > MAX_CA_BYTES {
         return Err(NetworkError::Ca);
     }
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    read.ok().filter(|certificates| !certificates.is_empty()).ok_or(NetworkError::Ca)
+    let mut certificates = Vec::new();
+    for (number, entry) in CertificateDer::pem_slice_iter(pem).enumerate() {
+        let certificate = entry.ok().filter(|entry| RootCertStore::empty().add(entry.clone()).is_ok());
+        certificates.push(certificate.ok_or(NetworkError::CaEntry(number + 1))?);
+    }
+    if certificates.is_empty() { Err(NetworkError::Ca) } else { Ok(certificates) }
 }
 
 /// The proxies as set. A value that can't be read is an error: the matcher would silently go past the proxy.
@@ -166,14 +173,20 @@ where
         if let Some(password) = proxy.basic_auth() {
             tunnel = tunnel.with_auth(password.clone());
         }
-        Box::pin(tunnel.call(destination).map_err(Into::into))
+        Box::pin(tunnel.call(destination).map_err(|error| NoTunnel(error.into()).into()))
     }
 }
+
+/// That the proxy opened no way. What it answered instead (a 407, for instance) hyper-util tells in words alone.
+#[derive(Debug, thiserror::Error)]
+#[error("no tunnel through the proxy")]
+pub(super) struct NoTunnel(#[source] BoxError);
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
+    use flux_bearer::failure::Unreachable;
     use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tower::{ServiceExt, service_fn};
@@ -228,6 +241,54 @@ mod tests {
         }
         let other = behind("proxy.example:3128", "example.org");
         assert_eq!(connect(other, ENTRA).await.0, "http://proxy.example:3128/", "a proxy without a scheme is HTTP");
+    }
+
+    /// What becomes of a request whose proxy answers this, or nothing where it can't be reached, and then ends.
+    async fn behind_a_proxy_that_says(answer: Option<&'static [u8]>) -> Unreachable {
+        let connector = service_fn(move |_: Uri| async move {
+            let answer = answer.ok_or(std::io::ErrorKind::ConnectionRefused)?;
+            let (ours, mut theirs) = tokio::io::duplex(4096);
+            tokio::spawn(async move {
+                let mut asked = [0; 1024];
+                // What was asked is looked at elsewhere.
+                let read = theirs.read(&mut asked).await;
+                theirs.write_all(answer).await.and(read)
+            });
+            Ok::<_, std::io::Error>(TokioIo::new(ours))
+        });
+        let proxies = Arc::new(proxies(&behind("http://user:canary@proxy.example:3128", "")).unwrap());
+        let Err(error) = (Route { connector, proxies }).oneshot(Uri::from_static(ENTRA)).await else {
+            panic!("a tunnel was opened")
+        };
+        assert!(!format!("{error} {error:?}").contains("canary"));
+        crate::http::unreachable(&*error)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proxy_that_refuses_cuts_or_is_not_there_is_told_as_the_proxy() {
+        let refusal: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 6\r\n\r\ncanary";
+        let forbidden: &[u8] = b"HTTP/1.1 403 Forbidden\r\n\r\n";
+        for answer in [Some(refusal), Some(forbidden), Some(&b"HTTP/1.1 200 Conn"[..]), Some(&b""[..]), None] {
+            assert_eq!(behind_a_proxy_that_says(answer).await, Unreachable::Proxy, "{answer:?}");
+        }
+        let told = Unreachable::Proxy.failure("EntraUnavailable", "Entra ID");
+        assert!(told.fix.contains("HTTPS_PROXY") && told.fix.contains("407"), "{told}");
+    }
+
+    #[test]
+    fn no_proxy_knows_domains_addresses_and_networks_of_either_family() {
+        let proxies = proxies(&behind("http://[2001:db8::1]:3128", "example.org,10.0.0.0/8,2001:db8::/32,192.0.2.7"));
+        let proxies = proxies.unwrap();
+        let direct = |uri: &'static str| proxies.intercept(&Uri::from_static(uri)).is_none();
+        for uri in ["https://git.example.org/", "https://10.1.2.3/", "https://[2001:db8::7]/", "https://192.0.2.7/"] {
+            assert!(direct(uri), "{uri}");
+        }
+        for uri in ["https://dev.azure.com/", "https://notexample.org/", "https://[2001:db9::7]/", "https://192.0.2.8/"]
+        {
+            assert!(!direct(uri), "{uri}");
+        }
+        let proxy = proxies.intercept(&Uri::from_static(ENTRA)).unwrap();
+        assert_eq!(proxy.uri().authority().unwrap(), "[2001:db8::1]:3128");
     }
 
     #[test]

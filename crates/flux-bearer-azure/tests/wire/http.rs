@@ -80,9 +80,28 @@ async fn a_network_that_cannot_be_used_is_refused_at_the_start() {
         let settings = Network { https_proxy: Some(proxy.into()), ..Network::default() };
         assert!(matches!(Http::network(&settings), Err(NetworkError::Proxy)), "{proxy}");
     }
-    let empty = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
-    for pem in [&b""[..], b"no certificate", empty.as_bytes(), &vec![b'\n'; 256 * 1024 + 1]] {
+    for pem in [&b""[..], b"no certificate", &vec![b'\n'; 256 * 1024 + 1]] {
         let settings = Network { extra_ca_pem: Some(pem.to_vec()), ..Network::default() };
         assert!(matches!(Http::network(&settings), Err(NetworkError::Ca)), "{:.20}", String::from_utf8_lossy(pem));
     }
+}
+
+/// A certificate of a CA, which no key is kept of.
+const CA: &str = include_str!("ca.pem");
+
+#[tokio::test]
+async fn a_broken_entry_of_a_ca_file_is_named_by_its_number() {
+    let load = |pem: String| {
+        let settings = Network { extra_ca_pem: Some(pem.into_bytes()), ..Network::default() };
+        Http::network(&settings).map(drop)
+    };
+    assert!(load(format!("# ours\n{CA}\n{CA}")).is_ok());
+    for broken in ["!", "MAA=", "bm8gY2VydGlmaWNhdGU="] {
+        let entry = format!("-----BEGIN CERTIFICATE-----\n{broken}\n-----END CERTIFICATE-----\n");
+        let refusal = load(format!("{CA}{entry}{CA}")).unwrap_err();
+        assert!(matches!(refusal, NetworkError::CaEntry(2)), "{broken}: {refusal}");
+        assert!(refusal.to_string().starts_with("entry 2 of the CA file"), "{refusal}");
+    }
+    let cut = CA.replace("-----END CERTIFICATE-----", "");
+    assert!(load(cut).is_err(), "an entry without an end");
 }

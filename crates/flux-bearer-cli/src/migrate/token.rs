@@ -101,7 +101,10 @@ fn change(found: &Move, held: &SecretFacts, token: &Token, format: Keys) -> Resu
     let adopts = !matches!(held.held, Held::Foreign { .. }) || spec.secret.adopt;
     let adopt: Option<Field> = (!adopts).then_some(("adopt", json!(true), Value::Null));
     let writes = spec.secret.formats.contains(&format);
-    let formats: Option<Field> = (!writes).then(|| ("formats", json!([format]), json!(spec.secret.formats)));
+    // What a GitRepository never reads is for somebody else, and stays.
+    let others = spec.secret.formats.iter().copied().filter(|kept| *kept == Keys::Token);
+    let formats: Vec<Keys> = std::iter::once(format).chain(others).collect();
+    let formats: Option<Field> = (!writes).then(|| ("formats", json!(formats), json!(spec.secret.formats)));
     let secret: Vec<Field> = adopt.into_iter().chain(formats).collect();
     let tried = |source: &Source| {
         let wanted = source.url.canonical();

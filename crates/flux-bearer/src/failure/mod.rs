@@ -108,6 +108,8 @@ pub enum Unreachable {
     Connect,
     /// No complete answer within this time.
     Timeout(Duration),
+    /// The proxy opened no way: it is not there, wants another password, refuses, or ends the connection.
+    Proxy,
     /// TLS failed: an unknown issuer or another host's certificate.
     Tls,
     /// The connection ended in the middle of the answer.
@@ -131,6 +133,12 @@ impl Unreachable {
                 "Timeout",
                 format!("{service} gave no answer within {} s", limit.as_secs_f32()),
                 "Retried by itself; if it lasts, check firewall and proxy",
+            ),
+            Self::Proxy => (
+                "ProxyFailed",
+                format!("the proxy opens no way to {service}"),
+                "Check HTTPS_PROXY, the user and password in it (407), and that the proxy lets this host through, or name \
+                 the host in NO_PROXY; retried by itself",
             ),
             Self::Tls => (
                 "TlsFailed",

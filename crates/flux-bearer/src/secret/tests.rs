@@ -141,6 +141,27 @@ fn the_manifest_is_pinned_and_holds_the_keys_of_its_formats_only() {
         basic["data"],
         serde_json::json!({"username": STANDARD.encode("c"), "password": STANDARD.encode("tok")})
     );
+    let encoded = STANDARD.encode("tok");
+    assert_eq!(of(&[Format::Token])["data"], serde_json::json!({"token": encoded}));
+    assert_eq!(
+        of(&[Format::Bearer, Format::Basic, Format::Token])["data"],
+        serde_json::json!({"bearerToken": encoded, "username": STANDARD.encode("c"), "password": encoded, "token": encoded})
+    );
+}
+
+#[test]
+fn who_takes_the_key_token_is_found_where_we_write_it() {
+    let fields = serde_json::json!({"f:data": {}, "f:metadata": {"f:annotations": {"f:flux-bearer.dev/token": {}}}});
+    let taken = |formats: &'static [Format]| {
+        let managers = vec![
+            entry(&field_manager("flux-system"), fields.clone()),
+            entry("bystander", keys_of(&["ca.crt"])),
+            entry("thief", keys_of(&["token"])),
+            entry("bystander", keys_of(&["known_hosts"])),
+        ];
+        drift(&read(&metadata(Some(&Record { formats, ..a_record() }), managers))).unwrap()
+    };
+    assert_eq!(taken(&[Format::Token]), Some(Drift::By("thief".into())));
 }
 
 /// Whose credential is beside ours.
@@ -185,6 +206,12 @@ fn cleaning_takes_every_credential_but_ours_and_nothing_else() {
     assert_eq!(
         data(&[Format::Basic], true),
         serde_json::json!({"bearerToken": none, "identity": none, "identity.pub": none, "username": "", "password": ""})
+    );
+    assert_eq!(
+        data(&[Format::Bearer, Format::Basic, Format::Token], true),
+        serde_json::json!({
+            "bearerToken": "", "username": "", "password": "", "token": "", "identity": none, "identity.pub": none
+        })
     );
     let whole = cleaning(&version(), &[Format::Bearer], false);
     assert_eq!(whole["metadata"]["annotations"][LAST_APPLIED], none);

@@ -41,6 +41,10 @@ fn refused() -> Vec<(Value, &'static str)> {
             json!({"secret": {"formats": ["Bearer", "Bearer"]}}),
             "spec.secret.formats: Invalid value: a format is named once",
         ),
+        (
+            json!({"secret": {"formats": ["Token", "Bearer", "Token"]}}),
+            "spec.secret.formats: Invalid value: a format is named once",
+        ),
         (json!({"repositories": [""]}), "spec.repositories[0]"),
     ]
 }
@@ -55,6 +59,7 @@ fn taken() -> Vec<Value> {
         json!({"identity": {"type": "ClientSecret", "tenantId": GUID, "clientId": GUID, "secretRef": {"name": "s"}}}),
         json!({"identity": {"type": "ClientCertificate", "tenantId": GUID, "clientId": GUID, "secretRef": {"name": "s"}}}),
         json!({"secret": {"formats": ["Bearer", "Basic"]}, "suspend": true}),
+        json!({"secret": {"formats": ["Token", "Basic", "Bearer"]}}),
     ]
 }
 

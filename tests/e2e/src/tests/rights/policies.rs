@@ -83,6 +83,7 @@ pub(super) async fn check(world: &World<'_>, account: &Account) -> anyhow::Resul
     hosts(world).await?;
     secrets(world).await?;
     ratchet(world).await?;
+    readers(world).await?;
     metadata(world, account).await?;
     audiences(world, account).await
 }
@@ -138,6 +139,78 @@ async fn ratchet(world: &World<'_>) -> anyhow::Result<()> {
     refused(HOST, patch(json!({"spec": {"url": EVIL}})).await)?;
     world.story.tell(&format!("{HOST}: one that was there first can be finished and mended"));
     Ok(())
+}
+
+/// What else reads a Secret of ours, as kind and path: HelmRepository by its own definition, the others by as much of theirs as
+/// the policy looks at.
+const READERS: [(&str, &str, &str); 3] = [
+    ("source.toolkit.fluxcd.io/v1", "HelmRepository", "helmrepositories"),
+    ("notification.toolkit.fluxcd.io/v1beta3", "Provider", "providers"),
+    ("fluxcd.controlplane.io/v1", "ResourceSetInputProvider", "resourcesetinputproviders"),
+];
+
+/// Where the other readers of our Secret may send it.
+async fn readers(world: &World<'_>) -> anyhow::Result<()> {
+    for definition in include_str!("../../../manifests/readers.yaml").split("\n---\n") {
+        world.cluster.apply_crd(&serde_saphyr::from_str(definition)?).await?;
+    }
+    let tried = async |reader: &(&str, &str, &str), spec: &Value| {
+        let (version, kind, plural) = reader;
+        let body = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "tried", "namespace": NAMESPACE}, "spec": spec});
+        let path = format!("/apis/{version}/namespaces/{NAMESPACE}/{plural}?dryRun=All");
+        let request = request(Method::POST, &path, &body)?.map(String::into_bytes);
+        world.cluster.client().request::<Value>(request).await?;
+        Ok(())
+    };
+    let ours = OURS.first().context("no URL")?;
+    for reader in &READERS {
+        let spec = |kind: &str, url: &str, secret: &str| {
+            let field = if reader.1 == "Provider" { "address" } else { "url" };
+            // A HelmRepository has other types.
+            let kind = if reader.1 == "HelmRepository" { "default" } else { kind };
+            json!({"interval": "1m", "type": kind, field: url, "secretRef": {"name": secret}})
+        };
+        let forbidden = spec("azuredevops", EVIL, "policed");
+        wait_for(&format!("the host policy on {}", reader.1), EFFECT, async || {
+            refused(HOST, tried(reader, &forbidden).await)
+        })
+        .await?;
+        for url in FOREIGN.iter().filter(|url| reader.1 != "HelmRepository" || url.starts_with("http")) {
+            refused(HOST, tried(reader, &spec("azuredevops", url, "policed")).await)
+                .with_context(|| format!("{url:?}"))?;
+        }
+        tried(reader, &spec("azuredevops", ours, "policed")).await?;
+        tried(reader, &spec("generic", EVIL, "unrelated")).await?;
+    }
+    let [_, provider, _] = &READERS;
+    for kind in ["generic", "telegram", "github"] {
+        let spec = json!({"type": kind, "address": ours, "secretRef": {"name": "policed"}});
+        refused(HOST, tried(provider, &spec).await).with_context(|| kind.to_owned())?;
+    }
+    let without = json!({"type": "azuredevops", "secretRef": {"name": "policed"}});
+    refused(HOST, tried(provider, &without).await)?;
+    changed(world, ours).await?;
+    world
+        .story
+        .tell(&format!("{HOST}: HelmRepository, Provider and ResourceSetInputProvider send our token nowhere else"));
+    Ok(())
+}
+
+/// A Provider gets no worse by a change.
+async fn changed(world: &World<'_>, ours: &str) -> anyhow::Result<()> {
+    let provider = json!({
+        "apiVersion": "notification.toolkit.fluxcd.io/v1beta3", "kind": "Provider",
+        "metadata": {"name": "status", "namespace": NAMESPACE},
+        "spec": {"type": "azuredevops", "address": ours, "secretRef": {"name": "policed"}},
+    });
+    world.cluster.apply(&provider.to_string()).await?;
+    let path = format!("/apis/notification.toolkit.fluxcd.io/v1beta3/namespaces/{NAMESPACE}/providers/status");
+    let patch = async |spec: Value| world.cluster.merge(&path, &json!({"spec": spec})).await.map(drop);
+    patch(json!({"channel": "main"})).await?;
+    refused(HOST, patch(json!({"type": "generic"})).await)?;
+    refused(HOST, patch(json!({"address": EVIL})).await)?;
+    patch(json!({"address": EVIL, "secretRef": {"name": "unrelated"}})).await?;
+    refused(HOST, patch(json!({"secretRef": {"name": "policed"}})).await)
 }
 
 /// What the controller may change of a GitRepository.
