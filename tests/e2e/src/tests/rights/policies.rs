@@ -141,8 +141,8 @@ async fn ratchet(world: &World<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What else reads a Secret of ours, as kind and path: HelmRepository by its own definition, the others by as much of theirs as
-/// the policy looks at.
+/// What else reads a Secret of ours, as version, kind and path. Only the first is there by Flux's own definition; the others
+/// have as much of theirs as the policy looks at.
 const READERS: [(&str, &str, &str); 3] = [
     ("source.toolkit.fluxcd.io/v1", "HelmRepository", "helmrepositories"),
     ("notification.toolkit.fluxcd.io/v1beta3", "Provider", "providers"),
@@ -205,12 +205,12 @@ async fn changed(world: &World<'_>, ours: &str) -> anyhow::Result<()> {
     });
     world.cluster.apply(&provider.to_string()).await?;
     let path = format!("/apis/notification.toolkit.fluxcd.io/v1beta3/namespaces/{NAMESPACE}/providers/status");
-    let patch = async |spec: Value| world.cluster.merge(&path, &json!({"spec": spec})).await.map(drop);
-    patch(json!({"channel": "main"})).await?;
-    refused(HOST, patch(json!({"type": "generic"})).await)?;
-    refused(HOST, patch(json!({"address": EVIL})).await)?;
-    patch(json!({"address": EVIL, "secretRef": {"name": "unrelated"}})).await?;
-    refused(HOST, patch(json!({"secretRef": {"name": "policed"}})).await)
+    let change = async |spec: Value| world.cluster.merge(&path, &json!({"spec": spec})).await.map(drop);
+    change(json!({"channel": "main"})).await?;
+    refused(HOST, change(json!({"type": "generic"})).await)?;
+    refused(HOST, change(json!({"address": EVIL})).await)?;
+    change(json!({"address": EVIL, "secretRef": {"name": "unrelated"}})).await?;
+    refused(HOST, change(json!({"secretRef": {"name": "policed"}})).await)
 }
 
 /// What the controller may change of a GitRepository.
