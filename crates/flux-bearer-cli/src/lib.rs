@@ -48,9 +48,11 @@ pub async fn run(words: Vec<OsString>, edge: &Edge) -> Exit {
     };
     arguments.global.program = called(&words);
     let limit = arguments.global.timeout;
+    // On the heap: the state of the largest verb is 16 KiB.
+    let verb = Box::pin(verbs::run(&arguments, edge));
     let done = match () {
-        () if arguments.verb.keeps_time() => verbs::run(&arguments, edge).await,
-        () => timeout(limit, verbs::run(&arguments, edge)).await.unwrap_or_else(|_| Err(timed_out(limit))),
+        () if arguments.verb.keeps_time() => verb.await,
+        () => timeout(limit, verb).await.unwrap_or_else(|_| Err(timed_out(limit))),
     };
     match done {
         Ok(exit) => exit,
