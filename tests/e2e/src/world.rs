@@ -194,6 +194,16 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// Fails if a fetch of Flux's has failed so far, or if Azure was shown a token that opened nothing.
+    pub(crate) async fn check_pulls(&self, flux: &Flux) -> anyhow::Result<()> {
+        let (failures, seen) = (flux.failures()?, self.azure().seen().await?);
+        let (failed, looks, mints) = (failures.len(), seen.looks(), seen.mints());
+        self.story.tell(&format!("{failed} failed fetches of {looks}; {mints} mints"));
+        ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
+        ensure!(seen.dead_tokens_seen == 0 && seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
+        Ok(())
+    }
+
     /// Fails if our controller has logged a token: all of them begin alike.
     pub(crate) fn check_log(&self) -> anyhow::Result<()> {
         let pods = self.kubelet.ever();

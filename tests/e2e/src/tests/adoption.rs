@@ -61,10 +61,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     user_in_url(&world).await?;
     basic_auth(&world).await?;
 
-    let (failures, seen) = (flux.failures()?, world.azure().seen().await?);
-    world.story.tell(&format!("{} failed fetches of {}", failures.len(), seen.looks()));
-    ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
-    ensure!(seen.dead_tokens_seen == 0 && seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
+    world.check_pulls(&flux).await?;
     world.check_log()
 }
 

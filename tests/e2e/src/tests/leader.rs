@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::audit::{self, Entry, Mark};
 use crate::cluster::NAMESPACE;
 use crate::controller::{self, Lead};
-use crate::flux::{Flux, Retries};
+use crate::flux::Retries;
 use crate::kubelet::Signal;
 use crate::wait::wait_for;
 use crate::world::{Run, World};
@@ -43,7 +43,8 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.azure().forget().await?;
     killed(&world).await?;
     stopped(&world).await?;
-    check_tokens(&world, &flux).await
+    world.check_pulls(&flux).await?;
+    world.check_log()
 }
 
 /// The leader's machine fails.
@@ -119,12 +120,4 @@ fn check_writes(world: &World<'_>, mark: Mark, old: &Lead, new: &Lead) -> anyhow
     world.story.tell(&format!("{} writes of the new leader were accepted, {} stale ones", after.len(), stale.len()));
     ensure!(stale.is_empty(), "stale writes were accepted: {stale:#?}");
     Ok(())
-}
-
-async fn check_tokens(world: &World<'_>, flux: &Flux) -> anyhow::Result<()> {
-    let (failures, seen) = (flux.failures()?, world.azure().seen().await?);
-    world.story.tell(&format!("{} failed fetches of {}; {} mints", failures.len(), seen.looks(), seen.mints()));
-    ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
-    ensure!(seen.dead_tokens_seen == 0 && seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
-    world.check_log()
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cluster::Condition;
 use crate::controller::{self, BEARER_TOKEN};
-use crate::flux::{Flux, Retries};
+use crate::flux::Retries;
 use crate::wait::wait_for;
 use crate::world::{READY, Run, World};
 
@@ -46,7 +46,8 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.azure().forget().await?;
     pruned(&world).await?;
     wrong_identity(&world).await?;
-    check_tokens(&world, &flux).await
+    world.check_pulls(&flux).await?;
+    world.check_log()
 }
 
 /// Waits until the BearerToken is kustomize-controller's.
@@ -118,12 +119,4 @@ async fn wrong_identity(world: &World<'_>) -> anyhow::Result<()> {
     .await?;
     world.story.tell(&format!("Flux has pulled the fix after {:.1} s", began.elapsed().as_secs_f64()));
     Ok(())
-}
-
-async fn check_tokens(world: &World<'_>, flux: &Flux) -> anyhow::Result<()> {
-    let (failures, seen) = (flux.failures()?, world.azure().seen().await?);
-    world.story.tell(&format!("{} failed fetches of {}; {} mints in all", failures.len(), seen.looks(), seen.mints()));
-    ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
-    ensure!(seen.dead_tokens_seen == 0 && seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
-    world.check_log()
 }
