@@ -23,7 +23,7 @@ pub async fn publish(work: &Loop, key: &Key, uid: &str, sources: &[(Key, Box<str
     let now = work.clock.now();
     let seconds = Timestamp::from_second(now.as_second()).unwrap_or(now);
     for (number, object) in about.into_iter().enumerate() {
-        work.outbox.put(notifications::body(&object, event, &work.instance, seconds));
+        work.outbox.put(&notifications::body(&object, event, &work.instance, seconds));
         let name = name(key, now, number);
         let body = body(work, key, &name, &object, seconds, event);
         if let Err(failure) = work.kubernetes.create_event(&key.namespace, &body).await
