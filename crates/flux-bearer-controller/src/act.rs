@@ -381,11 +381,21 @@ impl Loop {
 
     /// Reports, and says when to look again.
     async fn rest(&self, key: &Key, decision: Decision) -> Option<Instant> {
-        let reported = self.report(key, &decision.report).await;
-        let again = self.note_report(key, reported);
+        let mut again = self.told_to_wait(key);
+        if again.is_none() {
+            let reported = self.report(key, &decision.report).await;
+            again = self.note_report(key, reported);
+        }
         let wake = decision.wake.map(|at| self.clock.instant(at));
         let release = self.release(key).await;
         [wake, again, release].into_iter().flatten().min()
+    }
+
+    /// Until when the API server has asked for no status of `key`.
+    fn told_to_wait(&self, key: &Key) -> Option<Instant> {
+        let index = lock(&self.index);
+        let failing = index.get(key)?.reporting.as_ref().filter(|failing| failing.failure.retry_after.is_some())?;
+        Some(self.clock.instant(failing.retry_at)).filter(|until| *until > Instant::now())
     }
 
     /// After a status was written or not; returns when to try again.
@@ -494,7 +504,12 @@ impl Loop {
                 seconds = step.as_secs(),
                 "the clock was set, or the machine slept: looking at everything again"
             );
-            self.wake(lock(&self.index).keys());
+            self.mints.follow(step);
+            let mut index = lock(&self.index);
+            index.follow(step);
+            let all = index.keys();
+            drop(index);
+            self.wake(all);
         }
         self.tidy_index();
         let used: HashSet<Arc<Identity>> =

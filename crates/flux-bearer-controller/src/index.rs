@@ -16,9 +16,9 @@ use flux_bearer::identity::{Identity, Pod};
 use flux_bearer::report::Stored;
 use flux_bearer::repository::Repository;
 use flux_bearer::resource::{BearerTokenSpec, BearerTokenStatus, DeletionPolicy, Format, StatusIdentity};
-use flux_bearer::schedule::Failing;
+use flux_bearer::schedule::{Failing, moved};
 use flux_bearer::secret::{Held, Record, mortal, orphans};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use self::pool::Pool;
@@ -234,6 +234,12 @@ impl Index {
     /// Every entry.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &Entry)> {
         self.entries.iter().map(|(key, entry)| (key, &**entry))
+    }
+
+    /// The clock was set by `step`: what happened, and what is waited for, is dated anew. Otherwise a pause of seconds would
+    /// last for as long as the clock was set back.
+    pub fn follow(&mut self, step: SignedDuration) {
+        self.entries.values_mut().for_each(|entry| entry.follow(step));
     }
 
     /// Lets go of what was shared and nobody uses any more.
@@ -554,6 +560,15 @@ impl Entry {
             self.former = None;
         }
         news
+    }
+
+    fn follow(&mut self, step: SignedDuration) {
+        let failing = [&mut self.writing, &mut self.reporting].into_iter().flatten();
+        failing.for_each(|failing| failing.follow(step));
+        let request = self.request.as_deref_mut().map(|request| &mut request.seen_at);
+        let probes = self.probes.iter_mut().map(|probe| &mut probe.at);
+        let corrections = self.corrections.iter_mut().map(|correction| &mut correction.at);
+        request.into_iter().chain(probes).chain(corrections).for_each(|time| *time = moved(*time, step));
     }
 
     /// After a change of the Secret or of the spec, a write that only a change could help is tried again at once.

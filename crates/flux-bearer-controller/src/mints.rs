@@ -10,6 +10,7 @@ use flux_bearer::identity::Identity;
 use flux_bearer::schedule::Failing;
 use flux_bearer::token::Token;
 use flux_bearer_azure::mint::Azure;
+use jiff::SignedDuration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -118,6 +119,14 @@ impl Mints {
     /// Forgets every identity that nobody uses any more.
     pub fn retain(&self, used: &HashSet<Arc<Identity>>) {
         lock(&self.states).retain(|identity, state| state.in_flight || used.contains(identity));
+    }
+
+    /// The clock was set by `step`: what has failed is dated anew.
+    pub fn follow(&self, step: SignedDuration) {
+        lock(&self.states)
+            .values_mut()
+            .filter_map(|state| state.failing.as_mut())
+            .for_each(|failing| failing.follow(step));
     }
 
     /// Ends the mints under way.

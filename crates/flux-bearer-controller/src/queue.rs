@@ -56,6 +56,7 @@ impl Queue {
             };
             match earliest {
                 Some(at) => tokio::select! {
+                    biased;
                     () = sleep_until(at) => {}
                     () = self.changed.notified() => {}
                 },

@@ -102,7 +102,8 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
     let mut posts = JoinSet::new();
     posts.spawn(posting);
     let (halt, halted) = watch::channel(false);
-    let workers = tokio::spawn(workers(Arc::clone(&work), settings.concurrent, listed, leading.clone(), halted));
+    let mut working = JoinSet::new();
+    working.spawn(workers(Arc::clone(&work), settings.concurrent, listed, leading.clone(), halted));
 
     let elect = async {
         match &mut elector {
@@ -119,12 +120,13 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
         }
     };
     let end = tokio::select! {
+        biased;
         () = elect => End::LeaseLost,
         _ = stop.wait_for(|stop| *stop) => End::Stopped,
         () = gauge => End::Stopped,
     };
     halt.send_replace(true);
-    if timeout(GRACE, workers).await.is_err() {
+    if timeout(GRACE, working.join_next()).await.is_err() {
         tracing::warn!("the work in hand did not end in time");
     }
     background.shutdown().await;
@@ -191,19 +193,21 @@ async fn workers(
         listed.wait_for(|up| *up).await.is_ok() && leading.wait_for(|up| *up).await.is_ok()
     };
     tokio::select! {
-        begun = start => if !begun { return },
+        biased;
         _ = halted.wait_for(|up| *up) => return,
+        begun = start => if !begun { return },
     }
     // A new leader looks at everything: what it knows may be from before the old one's last write.
     work.wake(lock(&work.index).keys());
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
+            _ = halted.wait_for(|up| *up) => break,
+            Some(_) = running.join_next() => {}
             key = work.queue.next(), if running.len() < concurrent => {
                 running.spawn(work_on(Arc::clone(&work), key));
             }
-            Some(_) = running.join_next() => {}
-            _ = halted.wait_for(|up| *up) => break,
         }
     }
     // What is in hand is finished: a token on its way into a Secret is not lost.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::failure::{Class, Failure};
 
@@ -97,6 +97,13 @@ impl Failing {
         Self { failure, since, at: now, attempts, retry_at: now + delay }
     }
 
+    /// The clock that it was dated by was set by `step`.
+    pub fn follow(&mut self, step: SignedDuration) {
+        for time in [&mut self.since, &mut self.at, &mut self.retry_at] {
+            *time = moved(*time, step);
+        }
+    }
+
     /// Whether waiting alone no longer helps.
     pub fn is_stalled(&self) -> bool {
         match self.failure.class {
@@ -134,6 +141,12 @@ fn starting(attempts: u32) -> Duration {
 /// Time from `earlier` to `later`; nothing when they are the other way round.
 pub fn between(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
+}
+
+/// `time` as a clock shows it that has been set by `step`; the end of time where there is no such time.
+pub fn moved(time: Timestamp, step: SignedDuration) -> Timestamp {
+    // An error is for units of the calendar alone.
+    time.saturating_add(step).unwrap_or(time)
 }
 
 /// A point that depends on the uid alone, evenly spread over the whole range.

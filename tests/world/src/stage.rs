@@ -33,10 +33,11 @@ use prometheus_client::registry::Registry;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tower::{BoxError, ServiceExt, service_fn};
 
 use crate::alerts::NotificationController;
+use crate::gate::Gate;
 use crate::identities::{ISSUER, SUBJECT, TENANT, client};
 
 /// The namespace that everything happens in.
@@ -78,8 +79,10 @@ pub struct Machine {
     pub name: String,
     /// Its wall clock.
     pub clock: Clock,
-    /// What its requests meet before they reach the API.
+    /// What its requests to Kubernetes meet before they reach the API.
     pub way: Faults,
+    /// Where all its requests pass.
+    pub gate: Gate,
 }
 
 impl Machine {
@@ -87,7 +90,7 @@ impl Machine {
         request.headers_mut().insert("impersonate-user", HeaderValue::from_str(&self.name)?);
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
         match self.way.meet("kubernetes", request.method(), &path).await {
-            Verdict::Serve => api.oneshot(request).await,
+            Verdict::Serve => self.gate.kubernetes(api, request).await,
             Verdict::Instead(answer) => Ok(answer),
             Verdict::Refuse => Err("refused on the way".into()),
             Verdict::Cut(_) | Verdict::Lose => {
@@ -107,6 +110,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Waits until it ends by itself, or panics.
+    pub async fn ended(&mut self) -> Result<End, JoinError> {
+        (&mut self.task).await
+    }
+
     /// Asks it to stop, and waits until it has.
     pub async fn stop(self) -> Option<End> {
         self.stop.send_replace(true);
@@ -121,8 +129,8 @@ impl Running {
     }
 
     /// Waits until it ends by itself.
-    pub async fn end(self) -> Option<End> {
-        self.task.await.ok()
+    pub async fn end(mut self) -> Option<End> {
+        self.ended().await.ok()
     }
 }
 
@@ -185,7 +193,8 @@ impl Stage {
 
     /// A machine of its own for a controller named `name`: its clock, and its way to the Kubernetes API.
     pub fn machine(&self, name: &str) -> Machine {
-        Machine { name: name.into(), clock: self.world.clock().fork(), way: Faults::default() }
+        let (way, gate) = (Faults::default(), Gate::default());
+        Machine { name: name.into(), clock: self.world.clock().fork(), way, gate }
     }
 
     /// Starts a controller that holds a lease as `holder`, on the stage's own machine.
@@ -196,7 +205,7 @@ impl Stage {
 
     /// Starts a controller that holds a lease under its machine's name.
     pub fn start_replica_on(&self, machine: &Machine) -> Running {
-        let parts = self.parts(self.client_of(machine), machine.clock.clone());
+        let parts = self.parts(self.client_of(machine), self.azure_of(machine), machine.clock.clone());
         start(parts, |settings| {
             machine.name.clone_into(&mut settings.instance);
             settings.lease = Some(lease::Settings {
@@ -212,7 +221,7 @@ impl Stage {
 
     /// Starts a controller with other settings than usual.
     pub fn start_with(&self, change: impl FnOnce(&mut Settings)) -> Running {
-        start(self.parts(self.client(), self.machine.clone()), change)
+        start(self.parts(self.client(), self.azure(), self.machine.clone()), change)
     }
 
     /// The client that the controller talks to Kubernetes with.
@@ -229,6 +238,15 @@ impl Stage {
             async move { machine.send(inner, request.map(Body::new)).await }
         });
         Client::new(send, NAMESPACE)
+    }
+
+    /// The way to Azure through a machine's gate.
+    fn azure_of(&self, machine: &Machine) -> Http {
+        let (service, gate) = (self.azure_service(), machine.gate.clone());
+        Http::new(service_fn(move |request| {
+            let (service, gate) = (service.clone(), gate.clone());
+            async move { gate.azure(service, request).await }
+        }))
     }
 
     /// The way to Azure, and to the cluster's issuer.
@@ -254,11 +272,11 @@ impl Stage {
         }))
     }
 
-    fn parts(&self, client: Client, machine: Clock) -> Parts {
+    fn parts(&self, client: Client, azure: Http, machine: Clock) -> Parts {
         Parts {
             client,
-            azure: Azure::new(self.azure(), self.azure(), Authority::default()),
-            azure_devops: self.azure(),
+            azure: Azure::new(azure.clone(), azure.clone(), Authority::default()),
+            azure_devops: azure,
             assertion: self.assertion.clone(),
             receiver: self.alerts.receiver(),
             clock: ControllerClock::new(move || machine.now()),

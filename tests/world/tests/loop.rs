@@ -2,8 +2,11 @@
 
 mod support;
 
+use flux_bearer::flux::REQUESTED_AT;
 use flux_bearer_controller::watch::secrets::Secrets;
+use flux_bearer_sim::faults::Effect;
 use flux_bearer_world::identities::{APPLICATION, REPOSITORY, SECRET, client};
+use flux_bearer_world::stage::NAMESPACE;
 use serde_json::json;
 use support::{Theatre, answer, minutes, seconds};
 
@@ -294,6 +297,43 @@ async fn a_clock_that_is_set_does_no_harm() {
         assert_eq!(theatre.stage.says("flux-system", "Ready"), "True Succeeded", "after a step of {hours} h");
     }
     assert_eq!(theatre.expired_seconds("flux-system"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_in_an_outage_makes_no_pause_longer_and_no_request_endless() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(30).await;
+    theatre.azure_fault("down", "oauth2/v2.0/token", answer(503));
+    let now = theatre.stage.machine.now().to_string();
+    theatre.stage.kube.annotate("BearerToken", NAMESPACE, "flux-system", REQUESTED_AT, &now);
+    minutes(5).await;
+    theatre.stage.machine.step(jiff::SignedDuration::from_hours(-3));
+    minutes(5).await;
+    theatre.stage.world.faults().clear_all();
+    minutes(1).await;
+    let mints = theatre.stage.world.journal().mints(&client(0));
+    assert_eq!(theatre.stage.says("flux-system", "RefreshFailing"), "", "the pause was not three hours");
+    minutes(10).await;
+    assert_eq!(theatre.stage.world.journal().mints(&client(0)), mints, "the request was answered once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_waits_as_long_as_the_api_server_asks() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
+    let busy = Effect::Answer { status: 429, retry_after: Some(60), content_type: None, body: String::new() };
+    theatre.kube_fault("busy", Some("/status"), busy);
+    let _running = theatre.stage.start();
+    let asked = || theatre.stage.kube.journal().count_where(|entry| entry.request.subresource == "status");
+    seconds(30).await;
+    theatre.stage.bearer_token("flux-system", &json!({"secret": {"formats": ["Basic"]}}));
+    seconds(25).await;
+    assert_eq!(asked(), 1, "neither the probe's answer nor a new spec is a reason to ask sooner");
+    seconds(10).await;
+    assert_eq!(asked(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,406 @@
+//! Deterministic simulation: the real controllers through a schedule of faults that a seed draws, with everything that must
+//! never happen looked at every simulated second.
+//!
+//! Guarantees: a seed is one run, on one thread and one paused clock, and is the same run again wherever it is played.
+//!
+//! What must never happen: a Secret that holds an expired token although there was trouble for less than half of that token's
+//! life, or although nothing is wrong any more; a token of another identity in a Secret; a Secret or key of somebody else that
+//! was touched; a write without the lease; a request before the end of a `Retry-After`; two tokens of one identity asked for at
+//! a time; the metadata service asked more than it allows; a BearerToken that is not Ready once all is well; a loop that goes
+//! on writing then; a token in anything that people read.
+
+mod cast;
+mod plan;
+mod watchdog;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use flux_bearer::flux::REQUESTED_AT;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use self::cast::{Actor, Order};
+pub use self::plan::{Incident, Plan, Trouble};
+use self::watchdog::{EXTRA, FOREIGN, Watchdog};
+use crate::gate::Gate;
+use crate::identities::{REPOSITORY, client, state};
+use crate::stage::{LEASE, NAMESPACE, Stage};
+
+/// After everything has to be well again: how long it is watched for being so, in seconds.
+const CALM_AFTER: u32 = 330;
+
+/// Writes of one BearerToken that a calm of [`CALM_AFTER`] may see at most: a refresh has two, and shortest lives have three
+/// refreshes in it; all else is spent on telling that a fault is over.
+const CALM_WRITES: usize = 20;
+
+/// Of several identities each BearerToken has its own; this one is what it may be given for another.
+const SPARE: usize = 9;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// What became of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The first thing that must not be and was.
+    pub broken: Option<String>,
+    /// What happened, a line each.
+    pub story: Vec<String>,
+    /// Seconds that passed in it.
+    pub seconds: u32,
+}
+
+/// Plays the run of a plan.
+///
+/// # Errors
+/// When the stage can't be set up.
+pub fn play(plan: &Plan) -> Result<Outcome, Error> {
+    // What kube's backoffs draw their jitter from.
+    fastrand::seed(plan.seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    runtime.block_on(async { Run::begin(plan)?.play().await })
+}
+
+/// The same plan with the fewest incidents, and the shortest, with which something still happens that must not.
+///
+/// # Errors
+/// When a stage can't be set up.
+pub fn shrink(plan: &Plan) -> Result<Plan, Error> {
+    let mut least = plan.clone();
+    loop {
+        let before = least.clone();
+        for number in (0..least.incidents.len()).rev() {
+            let mut fewer = least.clone();
+            fewer.incidents.remove(number);
+            keep_if_broken(&mut least, fewer)?;
+        }
+        for number in 0..least.incidents.len() {
+            let mut shorter = least.clone();
+            if let Some(incident) = shorter.incidents.get_mut(number).filter(|incident| incident.lasting > 1) {
+                incident.lasting /= 2;
+                keep_if_broken(&mut least, shorter)?;
+            }
+        }
+        if least == before {
+            return Ok(least);
+        }
+    }
+}
+
+fn keep_if_broken(least: &mut Plan, candidate: Plan) -> Result<(), Error> {
+    if play(&candidate)?.broken.is_some() {
+        *least = candidate;
+    }
+    Ok(())
+}
+
+/// A seed whose run did what must not be.
+#[derive(Debug)]
+pub struct Found {
+    /// The least of its plan with which that still happens.
+    pub least: Plan,
+    /// What became of that.
+    pub outcome: Outcome,
+}
+
+/// What a hunt has seen.
+#[derive(Debug, Default)]
+pub struct Hunt {
+    /// Runs.
+    pub runs: u64,
+    /// Things that went wrong in them, each drawn from its seed.
+    pub incidents: u64,
+    /// Simulated seconds.
+    pub seconds: u64,
+    /// The seeds with which something happened that must not, each shrunk.
+    pub found: Vec<Found>,
+}
+
+/// Plays the runs of these seeds on as many threads as the machine has cores; stops at the first few that are found.
+///
+/// # Errors
+/// When a stage can't be set up.
+pub fn hunt(seeds: Range<u64>) -> Result<Hunt, Error> {
+    let next = AtomicU64::new(seeds.start);
+    let hunt = Mutex::new(Hunt::default());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&next, seeds.end, &hunt))).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a run panicked")?)
+    })?;
+    Ok(hunt.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Seeds after which a hunt has found enough.
+const ENOUGH: usize = 3;
+
+fn work(next: &AtomicU64, end: u64, hunt: &Mutex<Hunt>) -> Result<(), Error> {
+    let lock = || hunt.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= end || lock().found.len() >= ENOUGH {
+            return Ok(());
+        }
+        let plan = Plan::draw(seed);
+        let outcome = play(&plan)?;
+        let found = outcome.broken.is_some().then(|| look_into(&plan)).transpose()?;
+        let mut hunt = lock();
+        hunt.runs += 1;
+        hunt.incidents += u64::try_from(plan.incidents.len()).unwrap_or_default();
+        hunt.seconds += u64::from(outcome.seconds);
+        hunt.found.extend(found);
+    }
+}
+
+fn look_into(plan: &Plan) -> Result<Found, Error> {
+    let least = shrink(plan)?;
+    let outcome = play(&least)?;
+    Ok(Found { least, outcome })
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.least)?;
+        self.outcome.story.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        writeln!(
+            f,
+            "{:>7} s  BROKEN: {}",
+            self.outcome.seconds,
+            self.outcome.broken.as_deref().unwrap_or("not when played again")
+        )
+    }
+}
+
+/// A run under way.
+struct Run<'a> {
+    plan: &'a Plan,
+    stage: Stage,
+    actors: Vec<Actor>,
+    gates: Vec<Gate>,
+    watchdog: Watchdog,
+    began: Instant,
+}
+
+/// What happens at one moment: an incident begins or ends.
+struct Moment {
+    at: u32,
+    number: usize,
+    begins: bool,
+}
+
+impl<'a> Run<'a> {
+    fn begin(plan: &'a Plan) -> Result<Self, Error> {
+        let stage = Stage::new(state(&[plan.lifetime; SPARE + 1])?)?;
+        stage.kube.apply(secret(FOREIGN));
+        let watchdog = Watchdog::new(&stage, plan.lifetime);
+        for number in 0..plan.tokens {
+            watchdog.allow(&name(number), &client(number));
+            stage.bearer_token(&name(number), &json!({"identity": identity(number, &client(number))}));
+            stage.git_repository(&name(number), &name(number), REPOSITORY);
+        }
+        let names = ["a", "b"].into_iter().take(plan.replicas);
+        let actors: Vec<Actor> = names.map(|name| Actor::enter(&stage, name, &watchdog)).collect();
+        let gates = actors.iter().map(|actor| actor.machine.gate.clone()).collect();
+        // The first time everything is filled.
+        watchdog.excuse(Duration::from_secs(10));
+        Ok(Self { plan, stage, actors, gates, watchdog, began: Instant::now() })
+    }
+
+    async fn play(self) -> Result<Outcome, Error> {
+        let well = self.plan.incidents.iter().map(|incident| incident.end() + incident.settles_in()).max();
+        let end = well.unwrap_or_default().max(self.plan.trouble_ends()) + CALM_AFTER;
+        let moments = self.moments();
+        let mut moments = moments.iter().peekable();
+        let mut calm_writes = 0;
+        for second in 1..=end {
+            sleep_until(self.began + Duration::from_secs(u64::from(second))).await;
+            while let Some(moment) = moments.next_if(|moment| moment.at <= second) {
+                self.happen(moment)?;
+            }
+            if second > end - CALM_AFTER {
+                calm_writes += self.writes();
+            }
+            self.watchdog.look(&self.stage, &self.gates);
+            if self.watchdog.broken().is_some() {
+                return Ok(self.outcome(second));
+            }
+        }
+        self.look_back(calm_writes);
+        Ok(self.outcome(end))
+    }
+
+    fn outcome(&self, seconds: u32) -> Outcome {
+        Outcome { broken: self.watchdog.broken(), story: self.watchdog.story(), seconds }
+    }
+
+    fn moments(&self) -> Vec<Moment> {
+        let incidents = self.plan.incidents.iter().enumerate();
+        let mut moments: Vec<Moment> = incidents
+            .flat_map(|(number, incident)| {
+                [(incident.at, true), (incident.end(), false)].map(|(at, begins)| Moment { at, number, begins })
+            })
+            .collect();
+        moments.sort_by_key(|moment| (moment.at, moment.begins));
+        moments
+    }
+
+    fn happen(&self, moment: &Moment) -> Result<(), Error> {
+        let Some(incident) = self.plan.incidents.get(moment.number) else { return Ok(()) };
+        if moment.begins {
+            self.watchdog.excuse(Duration::from_secs(u64::from(incident.lasting + incident.settles_in())));
+            self.watchdog.tell(format!("begins: {}", incident.what));
+            self.begins(incident)
+        } else {
+            self.watchdog.tell(format!("ends: {}", incident.what));
+            self.ends(incident)
+        }
+    }
+
+    fn begins(&self, incident: &Incident) -> Result<(), Error> {
+        let stage = &self.stage;
+        let lasting = Duration::from_secs(u64::from(incident.lasting));
+        match &incident.what {
+            Trouble::Azure(fault) => stage.world.faults().set(fault.clone()),
+            Trouble::Kubernetes(fault) => stage.kube.faults().set(fault.clone()),
+            Trouble::Way(machine, fault) => self.on(*machine, |actor| actor.machine.way.set(fault.clone())),
+            Trouble::Clock(machine, by) => {
+                self.on(*machine, |actor| actor.machine.clock.step(SignedDuration::from_secs(i64::from(*by))));
+            }
+            Trouble::Kill(machine) => self.on(*machine, |actor| actor.order(Order::Kill(lasting))),
+            Trouble::Stop(machine) => self.on(*machine, |actor| actor.order(Order::Stop(lasting))),
+            Trouble::Die(machine, passing, death) => self.on(*machine, |actor| {
+                actor.order(Order::RestartAfter(lasting));
+                actor.machine.gate.die_after(*passing, *death);
+            }),
+            Trouble::SecretGone(token) => {
+                self.watchdog.gone(&name(*token));
+                stage.kube.delete("Secret", NAMESPACE, &name(*token));
+            }
+            Trouble::SecretSpoiled(token) => {
+                if let Some(mut secret) = stage.kube.get("Secret", NAMESPACE, &name(*token)) {
+                    if let Some(data) = secret.get_mut("data").and_then(Value::as_object_mut) {
+                        data.insert("bearerToken".into(), json!("b3RoZXI="));
+                        data.insert(EXTRA.into(), json!("a2V5"));
+                    }
+                    self.watchdog.put_extra(&name(*token));
+                    stage.kube.apply(secret);
+                }
+            }
+            Trouble::Requested(token) => {
+                let when = stage.world.clock().now().to_string();
+                stage.kube.annotate("BearerToken", NAMESPACE, &name(*token), REQUESTED_AT, &when);
+            }
+            Trouble::WatchesEnd => stage.kube.close_watches(),
+            Trouble::HistoryGone => {
+                stage.kube.compact();
+                stage.kube.close_watches();
+            }
+            Trouble::LeaseGone => {
+                stage.kube.delete("Lease", NAMESPACE, LEASE);
+            }
+            Trouble::RightsGone => self.readers(false)?,
+            Trouble::Suspended(token) => self.respec(*token, "suspend", json!(true)),
+            Trouble::NoIdentity(token) => self.respec(*token, "identity", identity(*token, &client(777))),
+            Trouble::OtherIdentity(token) => {
+                self.watchdog.allow(&name(*token), &client(SPARE));
+                self.respec(*token, "identity", identity(SPARE, &client(SPARE)));
+            }
+        }
+        Ok(())
+    }
+
+    fn ends(&self, incident: &Incident) -> Result<(), Error> {
+        let stage = &self.stage;
+        match &incident.what {
+            Trouble::Azure(fault) => {
+                stage.world.faults().clear(&fault.name);
+            }
+            Trouble::Kubernetes(fault) => {
+                stage.kube.faults().clear(&fault.name);
+            }
+            Trouble::Way(machine, fault) => self.on(*machine, |actor| {
+                actor.machine.way.clear(&fault.name);
+            }),
+            Trouble::RightsGone => self.readers(true)?,
+            Trouble::Suspended(token) => self.respec(*token, "suspend", json!(false)),
+            Trouble::NoIdentity(token) => self.respec(*token, "identity", identity(*token, &client(*token))),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on(&self, machine: usize, act: impl FnOnce(&Actor)) {
+        self.actors.get(machine).map(act);
+    }
+
+    fn readers(&self, may: bool) -> Result<(), Error> {
+        let everybody: Vec<String> = (0..=SPARE).map(crate::identities::object).collect();
+        self.stage.world.edit(|state| {
+            let organizations = state.organizations.iter_mut();
+            let projects = organizations.flat_map(|organization| &mut organization.projects);
+            for repository in projects.flat_map(|project| &mut project.repositories) {
+                repository.readers = if may { everybody.clone() } else { Vec::new() };
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Changes a field of a BearerToken's spec.
+    fn respec(&self, token: usize, field: &str, value: Value) {
+        let Some(mut object) = self.stage.kube.get("BearerToken", NAMESPACE, &name(token)) else { return };
+        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.insert(field.to_owned(), value);
+            self.stage.kube.apply(object);
+        }
+    }
+
+    /// Writes of the controllers since the journal was last looked at, the lease apart.
+    fn writes(&self) -> usize {
+        let writes = ["create", "patch", "update", "delete"];
+        self.stage
+            .kube
+            .journal()
+            .count_where(|entry| entry.request.resource != "leases" && writes.contains(&entry.request.verb.rbac()))
+    }
+
+    /// What has to be so in the end.
+    fn look_back(&self, calm_writes: usize) {
+        for number in 0..self.plan.tokens {
+            let says = self.stage.says(&name(number), "Ready");
+            if says != "True Succeeded" {
+                self.watchdog.bark(format!("all is well, and BearerToken {} says Ready: {says}", name(number)));
+            }
+        }
+        if calm_writes > CALM_WRITES * self.plan.tokens {
+            self.watchdog.bark(format!("all is well, and {calm_writes} objects were written in {CALM_AFTER} s"));
+        }
+        let said = ["BearerToken", "Event"].into_iter().flat_map(|kind| self.stage.kube.list(kind));
+        // Every token begins like this: it is `{"` in base64.
+        if said.map(|object| object.to_string()).any(|text| text.contains("eyJ")) {
+            self.watchdog.bark("a token is in a status or an event".into());
+        }
+        if let Some(actor) = self.actors.iter().find(|actor| !actor.is_well()) {
+            self.watchdog.bark(format!("the machine of {} is gone", actor.machine.name));
+        }
+    }
+}
+
+/// Name of a BearerToken, its Secret and its GitRepository.
+fn name(number: usize) -> String {
+    format!("fleet-{number}")
+}
+
+/// The identity of this client, for a BearerToken of this number: the first has that of its machine.
+fn identity(number: usize, client: &str) -> Value {
+    let kind = if number == 0 { "ManagedIdentity" } else { "WorkloadIdentity" };
+    json!({"type": kind, "clientId": client})
+}
+
+fn secret(name: &str) -> Value {
+    let metadata = json!({"name": name, "namespace": NAMESPACE});
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"key": "dmFsdWU="}})
+}

@@ -1,0 +1,275 @@
+//! What must never happen, looked at every simulated second.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use flux_bearer_sim::clock::Clock;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::gate::Gate;
+use crate::stage::{NAMESPACE, Stage};
+
+/// A Secret of somebody else, with a name that no BearerToken has.
+pub(super) const FOREIGN: &str = "foreign";
+
+/// The key of somebody else in each of our Secrets.
+pub(super) const EXTRA: &str = "somebody-elses";
+
+/// How long after its last renewal a write of the leader may still arrive, in seconds: its deadline, and as long as a plan lets
+/// a request be on its way. It is less than the 35 s after which another one leads.
+const DEADLINE: i64 = 30 + 3;
+
+/// Renewals of the lease that are remembered: more than a second has.
+const LEASES: usize = 16;
+
+/// Watches a stage. Clones are the same watchdog.
+#[derive(Clone)]
+pub(super) struct Watchdog {
+    clock: Clock,
+    began: Timestamp,
+    /// How long a token lives.
+    lifetime: SignedDuration,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The Secrets that BearerTokens fill, by name.
+    secrets: BTreeMap<String, Secret>,
+    /// The times in which something was wrong, each with how long it may take to be well again.
+    excuses: Vec<(Timestamp, Timestamp)>,
+    /// Who took or renewed the lease, and when; the latest last.
+    leases: VecDeque<(String, Timestamp)>,
+    /// What was done that must not be.
+    broken: Vec<String>,
+    story: Vec<(Timestamp, String)>,
+}
+
+/// What a Secret holds.
+#[derive(Default)]
+struct Secret {
+    /// The clients whose token may be in it.
+    clients: BTreeSet<String>,
+    token: Option<Token>,
+    /// Since when there is no token in it, once there was one.
+    empty_since: Option<Timestamp>,
+    /// Whether the key of somebody else has been put into it.
+    extra: bool,
+}
+
+struct Token {
+    client: String,
+    expires: Timestamp,
+}
+
+impl Watchdog {
+    /// Watches `stage` from now on.
+    pub(super) fn new(stage: &Stage, lifetime: u32) -> Self {
+        let (clock, lifetime) = (stage.world.clock().clone(), SignedDuration::from_secs(i64::from(lifetime)));
+        let watchdog = Self { began: clock.now(), clock, lifetime, seen: Arc::default() };
+        let listener = watchdog.clone();
+        stage.kube.on_change(move |object| listener.changed(object));
+        watchdog
+    }
+
+    /// Lets the Secret of this name hold tokens of `client`.
+    pub(super) fn allow(&self, secret: &str, client: &str) {
+        self.seen().secrets.entry(secret.to_owned()).or_default().clients.insert(client.to_owned());
+    }
+
+    /// The key of somebody else is in this Secret from now on.
+    pub(super) fn put_extra(&self, secret: &str) {
+        self.seen().secrets.entry(secret.to_owned()).or_default().extra = true;
+    }
+
+    /// This Secret was deleted, and what was in it.
+    pub(super) fn gone(&self, secret: &str) {
+        let now = self.clock.now();
+        if let Some(secret) = self.seen().secrets.get_mut(secret) {
+            (secret.token, secret.extra, secret.empty_since) = (None, false, Some(now));
+        }
+    }
+
+    /// Something is wrong from now on, for this long, until all has to be well again.
+    pub(super) fn excuse(&self, lasting: Duration) {
+        let now = self.clock.now();
+        self.seen().excuses.push((now, now + lasting));
+    }
+
+    /// Goes on with the story.
+    pub(super) fn tell(&self, what: String) {
+        let now = self.clock.now();
+        self.seen().story.push((now, what));
+    }
+
+    /// What must not be was done.
+    pub(super) fn bark(&self, what: String) {
+        self.seen().broken.push(what);
+    }
+
+    /// The first thing that must not be and was, once there is one.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.seen().broken.first().cloned()
+    }
+
+    /// What has happened, a line each.
+    pub(super) fn story(&self) -> Vec<String> {
+        let line =
+            |(at, what): &(Timestamp, String)| format!("{:>7} s  {what}", at.duration_since(self.began).as_secs());
+        self.seen().story.iter().map(line).collect()
+    }
+
+    fn changed(&self, object: &Value) {
+        let now = self.clock.now();
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        match kind {
+            "Secret" => self.seen().secret(name, object, now),
+            "Lease" => {
+                let holder = object.pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default();
+                self.seen().leads(holder, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks at everything.
+    pub(super) fn look(&self, stage: &Stage, gates: &[Gate]) {
+        let now = self.clock.now();
+        let mut seen = self.seen();
+        seen.expired(now, self.lifetime);
+        seen.writers(stage);
+        seen.broken.extend(gates.iter().flat_map(Gate::faults));
+        if stage.world.journal().counts().imds_violations > 0 {
+            seen.broken.push("the metadata service was asked more than it allows".into());
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn leads(&mut self, holder: &str, now: Timestamp) {
+        if self.leases.back().is_none_or(|(before, _)| before != holder) {
+            self.story.push((now, format!("the lease is held by `{holder}`")));
+        }
+        self.leases.push_back((holder.to_owned(), now));
+        if self.leases.len() > LEASES {
+            self.leases.pop_front();
+        }
+    }
+
+    /// Takes in what a Secret holds now.
+    fn secret(&mut self, name: &str, object: &Value, now: Timestamp) {
+        if name == FOREIGN {
+            self.broken.push("a Secret of somebody else was written".into());
+        }
+        let Some(secret) = self.secrets.get_mut(name) else { return };
+        if secret.extra && object.pointer("/data").and_then(|data| data.get(EXTRA)).is_none() {
+            self.broken.push(format!("the key of somebody else was taken from Secret {name}"));
+        }
+        let Some(token) = Token::of(object) else {
+            secret.token = None;
+            secret.empty_since = secret.empty_since.or(Some(now));
+            return;
+        };
+        secret.empty_since = None;
+        if !secret.clients.contains(&token.client) {
+            self.broken.push(format!("Secret {name} was filled with a token of {}", token.client));
+        }
+        if secret.token.as_ref().is_none_or(|before| before.expires != token.expires) {
+            let left = token.expires.duration_since(now).as_secs();
+            self.story.push((now, format!("Secret {name} is filled with a token that lives for {left} s more")));
+        }
+        secret.token = Some(token);
+    }
+
+    /// No Secret holds an expired token, or none: unless there was trouble for half of the token's life, or there is still.
+    fn expired(&mut self, now: Timestamp, lifetime: SignedDuration) {
+        let trouble = self.excuses.iter().any(|(from, until)| *from <= now && now <= *until);
+        for (name, secret) in &self.secrets {
+            if let Some(token) = secret.token.as_ref().filter(|token| token.expires <= now) {
+                let life = lifetime.as_secs();
+                let excused = seconds_within(&self.excuses, token.expires - lifetime, token.expires);
+                if excused < life / 2 {
+                    self.broken.push(format!(
+                        "Secret {name} holds a token that has expired, with trouble in {excused} s of its {life} s"
+                    ));
+                }
+                if !trouble {
+                    self.broken.push(format!("Secret {name} holds a token that has expired, and nothing is wrong"));
+                }
+            }
+            if secret.empty_since.is_some() && !trouble {
+                self.broken.push(format!("Secret {name} holds no token, and nothing is wrong"));
+            }
+        }
+    }
+
+    /// Whoever wrote held the lease.
+    fn writers(&mut self, stage: &Stage) {
+        let entries = stage.kube.journal().entries();
+        stage.kube.journal().clear();
+        for entry in entries {
+            let request = entry.request;
+            let writes = ["create", "patch", "update", "delete"].contains(&request.verb.rbac());
+            if !writes || request.resource == "leases" || request.namespace != NAMESPACE {
+                continue;
+            }
+            let lease = self.leases.iter().rev().find(|(_, at)| *at <= request.time);
+            let renewed = lease.filter(|(holder, _)| *holder == request.user);
+            let age = renewed.map(|(_, at)| request.time.duration_since(*at).as_secs());
+            if age.is_none_or(|age| age > DEADLINE) {
+                self.broken.push(format!("`{}` wrote {} without the lease", request.user, request.resource));
+            }
+        }
+    }
+}
+
+impl Token {
+    /// The token that a Secret holds, by its own claims.
+    fn of(object: &Value) -> Option<Self> {
+        let encoded = object.get("data")?.get("bearerToken")?.as_str()?;
+        let token = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+        let claims: Value = serde_json::from_slice(&claims).ok()?;
+        let expires = Timestamp::from_second(claims.get("exp")?.as_i64()?).ok()?;
+        let client = claims.get("appid").or_else(|| claims.get("azp"))?.as_str()?.to_owned();
+        Some(Self { client, expires })
+    }
+}
+
+/// How many of the seconds between two times lie in one of these spans.
+fn seconds_within(spans: &[(Timestamp, Timestamp)], from: Timestamp, to: Timestamp) -> i64 {
+    let mut spans: Vec<_> = spans.iter().map(|(begin, end)| (*begin.max(&from), *end.min(&to))).collect();
+    spans.retain(|(begin, end)| begin < end);
+    spans.sort();
+    let mut covered = from;
+    let mut seconds = 0;
+    for (begin, end) in spans {
+        let begin = begin.max(covered);
+        if begin < end {
+            seconds += end.duration_since(begin).as_secs();
+            covered = end;
+        }
+    }
+    seconds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_that_several_spans_share_count_once() {
+        let at = |second: i64| Timestamp::constant(second, 0);
+        let spans = [(at(10), at(20)), (at(15), at(30)), (at(40), at(50)), (at(0), at(5)), (at(90), at(200))];
+        assert_eq!(seconds_within(&spans, at(3), at(100)), 2 + 20 + 10 + 10);
+    }
+}
