@@ -107,10 +107,17 @@ impl Difference {
     }
 }
 
+impl Difference {
+    /// What differs and why it may, without where: one line for what may differ everywhere.
+    pub fn in_short(&self) -> String {
+        let reason = self.reason().map(|reason| format!(" (allowed: {reason})"));
+        format!("{}{}", self.what, reason.unwrap_or_default())
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}: {}", self.step, self.request, self.what)?;
-        self.reason().map_or(Ok(()), |reason| write!(out, " (allowed: {reason})"))
+        write!(out, "{}: {}: {}", self.step, self.request, self.in_short())
     }
 }
 

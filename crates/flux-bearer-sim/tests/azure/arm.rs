@@ -247,6 +247,7 @@ async fn lets_each_role_do_what_is_its_own() {
         (Role::UserAccessAdministrator, None, [200, 403, 403, 403]),
         (contributor, Some("Fleet"), [200, 200, 200, 403]),
         (contributor, None, [200, 200, 200, 403]),
+        (Role::ManagedIdentityContributorWithoutFederation, None, [200, 200, 403, 403]),
         (contributor, Some("other"), [403, 403, 403, 403]),
     ];
     owner.put("/resourceGroups/other", json!({"location": "westeurope"})).await;
