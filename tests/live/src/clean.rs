@@ -17,6 +17,9 @@ pub const TAG: &str = "flux-bearer-live";
 /// What every name that a run gives begins with; the run's id follows. Members of an organisation have no tags.
 pub const PREFIX: &str = "flux-bearer-live-";
 
+/// The step under which its answers are.
+pub const STEP: &str = "clean";
+
 /// Between two looks at whether a resource group is gone, and how often it is looked.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOKS: u32 = 90;
@@ -45,7 +48,7 @@ impl Whose<'_> {
 /// # Errors
 /// What could not be removed: every failure, in the end.
 pub async fn clean(azure: &Azure, whose: Whose<'_>) -> anyhow::Result<Vec<String>> {
-    azure.recorder.step("clean");
+    azure.recorder.step(STEP);
     let (mut gone, mut failures) = (Vec::new(), Vec::new());
     let mut keep = |what: String, done: anyhow::Result<()>| match done {
         Ok(()) => gone.push(what),

@@ -91,7 +91,7 @@ fn azure(settings: &Settings, edge: &Edge) -> anyhow::Result<Azure> {
 }
 
 async fn run(azure: &Azure, edge: &Edge, out: &Path) -> anyhow::Result<bool> {
-    let run = Run::new(format!("t{}", edge.now().as_second()));
+    let run = Run::new(format!("t{}p{}", edge.now().as_millisecond(), std::process::id()));
     println!("run {}: tag flux-bearer-live={}, name {}", run.id, run.id, run.name());
     let at_azure = played(azure, &run, interrupted()).await;
     write(out, "azure.json", &at_azure)?;

@@ -258,6 +258,7 @@ async fn an_interrupted_run_is_cleaned_up_after() {
     assert_eq!(played.failures.len(), 1);
     assert!(played.failures[0].ends_with(": interrupted"), "{:?}", played.failures);
     assert!(stage.world.state() == before, "something is left");
+    assert_eq!(held(&played, &hold(&Stage::new()).await), [], "what was played is like the simulator's");
 }
 
 #[tokio::test(start_paused = true)]
