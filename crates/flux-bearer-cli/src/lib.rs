@@ -25,7 +25,7 @@ mod object;
 pub mod out;
 pub mod real;
 pub mod setup;
-mod sign_in;
+pub mod sign_in;
 pub mod sources;
 pub mod tokens;
 pub mod verbs;

@@ -26,7 +26,11 @@ pub(crate) fn session(flags: &Operator, tenant: Option<&str>, edge: &Edge) -> Re
     Ok(Session::new(edge.azure.clone(), way(flags, edge)?, tenant, move || now()))
 }
 
-fn way(flags: &Operator, edge: &Edge) -> Result<Arc<dyn SignIn>, Trouble> {
+/// The way of signing in that the flags name, or the environment.
+///
+/// # Errors
+/// A variable of the environment that this way needs.
+pub fn way(flags: &Operator, edge: &Edge) -> Result<Arc<dyn SignIn>, Trouble> {
     let way = flags.sign_in.unwrap_or_else(|| guess(edge));
     Ok(match way {
         Way::Cli => Arc::new(AzureCli::new(Arc::new(Az(Arc::clone(&edge.programs))))),

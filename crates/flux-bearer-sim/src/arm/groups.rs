@@ -33,10 +33,24 @@ fn is_name(name: &str) -> bool {
     (1..=90).contains(&name.chars().count()) && name.chars().all(is_good) && !name.ends_with('.')
 }
 
+/// The tag that a filter wants: `tagName eq 'app'`. Others are not simulated.
+fn tag_name(filter: &str) -> Result<&str, Refused> {
+    let name = filter.strip_prefix("tagName eq '").and_then(|rest| rest.strip_suffix('\''));
+    name.filter(|name| !name.contains('\'')).ok_or_else(|| {
+        Refused::bad_request(
+            "InvalidFilterInQueryString",
+            format!("Invalid $filter '{filter}' specified in the query string."),
+        )
+    })
+}
+
 impl Exchange<'_> {
     pub(super) fn groups(&self, subscription: &Subscription) -> Result<Response<Body>, Refused> {
+        let tag = self.call.query("$filter").map(tag_name).transpose()?;
         let groups = subscription.resource_groups.iter();
-        let readable = groups.filter(|group| self.may_read(subscription, &group.name, GROUPS));
+        let chosen =
+            groups.filter(|group| tag.is_none_or(|tag| group.tags.keys().any(|key| key.eq_ignore_ascii_case(tag))));
+        let readable = chosen.filter(|group| self.may_read(subscription, &group.name, GROUPS));
         page(self.call, subscription, readable.map(|group| render(subscription, group)).collect())
     }
 

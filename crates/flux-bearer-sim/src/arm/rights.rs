@@ -52,6 +52,19 @@ const MANAGED_IDENTITY_CONTRIBUTOR: Definition = Definition {
     ],
     not_actions: &[],
 };
+/// Not one of Azure's: the role before as it may be instead.
+const WITHOUT_FEDERATION: Definition = Definition {
+    id: "e40ec5ca-0000-45a2-b4ff-59039f2c2b59",
+    name: "Managed Identity Contributor without federated credentials",
+    actions: &[
+        "Microsoft.ManagedIdentity/userAssignedIdentities/read",
+        "Microsoft.ManagedIdentity/userAssignedIdentities/write",
+        "Microsoft.ManagedIdentity/userAssignedIdentities/delete",
+        "Microsoft.Authorization/*/read",
+        "Microsoft.Resources/subscriptions/resourceGroups/read",
+    ],
+    not_actions: &[],
+};
 const USER_ACCESS_ADMINISTRATOR: Definition = Definition {
     id: "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
     name: "User Access Administrator",
@@ -60,8 +73,8 @@ const USER_ACCESS_ADMINISTRATOR: Definition = Definition {
 };
 
 /// Every built-in role that is simulated.
-const DEFINITIONS: [&Definition; 5] =
-    [&OWNER, &CONTRIBUTOR, &READER, &MANAGED_IDENTITY_CONTRIBUTOR, &USER_ACCESS_ADMINISTRATOR];
+const DEFINITIONS: [&Definition; 6] =
+    [&OWNER, &CONTRIBUTOR, &READER, &MANAGED_IDENTITY_CONTRIBUTOR, &WITHOUT_FEDERATION, &USER_ACCESS_ADMINISTRATOR];
 
 impl Definition {
     const fn of(role: Role) -> &'static Self {
@@ -70,6 +83,7 @@ impl Definition {
             Role::Contributor => &CONTRIBUTOR,
             Role::Reader => &READER,
             Role::ManagedIdentityContributor => &MANAGED_IDENTITY_CONTRIBUTOR,
+            Role::ManagedIdentityContributorWithoutFederation => &WITHOUT_FEDERATION,
             Role::UserAccessAdministrator => &USER_ACCESS_ADMINISTRATOR,
         }
     }

@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cli::ServeArguments;
@@ -73,7 +74,10 @@ struct Tunnels {
 }
 
 impl Tunnels {
-    async fn proxy(self, stream: TcpStream) {
+    async fn proxy<Io>(self, stream: Io)
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let service = service_fn(move |request| std::future::ready(self.answer(request)));
         let served = listen::server().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
         if let Err(error) = served {
@@ -135,7 +139,54 @@ impl End {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::ServerName;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+    use crate::edge::tls::tests::client;
+
+    /// The proxy of the example state, and the client that its exports make: it trusts one file.
+    fn proxy() -> (Tunnels, tokio_rustls::TlsConnector) {
+        let simulation = Simulation::load(None).unwrap();
+        let authority = Arc::new(Authority::generate().unwrap());
+        let tls = authority.server_config([127, 0, 0, 1].into()).unwrap();
+        let trusted = trust::bundle(&authority.pem(), &[], &simulation.issuer_ca_files).unwrap();
+        (Tunnels { hosts: simulation.hosts.into(), tls, service: simulation.service }, client(&trusted))
+    }
+
+    /// What `host` answers to a GET of `path`, asked through the proxy; what the proxy says where it opens no tunnel.
+    async fn get(host: &'static str, path: &str) -> String {
+        let (tunnels, client) = proxy();
+        let (mut ours, theirs) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(tunnels.proxy(theirs));
+        let connect = format!("CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n");
+        ours.write_all(connect.as_bytes()).await.unwrap();
+        let mut said = Vec::new();
+        while !said.ends_with(b"\r\n\r\n") {
+            said.push(ours.read_u8().await.unwrap());
+        }
+        let said = String::from_utf8(said).unwrap();
+        if !said.starts_with("HTTP/1.1 200 ") {
+            return said;
+        }
+        let mut tunnel = client.connect(ServerName::try_from(host).unwrap(), ours).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        tunnel.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        tunnel.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_trusts_the_file_reaches_azure_through_the_proxy_and_nothing_else() {
+        let answer = get("login.microsoftonline.com", "/contoso.onmicrosoft.com/v2.0/.well-known/openid-configuration");
+        let answer = answer.await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"token_endpoint\""), "{answer}");
+        let answer = get("dev.azure.com", "/contoso/platform/_git/fleet/info/refs?service=git-upload-pack").await;
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("TF400813"), "{answer}");
+        let answer = get("example.com", "/").await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    }
 
     #[test]
     fn the_exports_are_what_a_shell_evaluates() {

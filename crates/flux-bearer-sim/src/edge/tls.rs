@@ -113,7 +113,7 @@ impl ResolvesServerCert for Resolver {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, ServerName};
     use rustls::{ClientConfig, RootCertStore};
@@ -121,10 +121,10 @@ mod tests {
 
     use super::*;
 
-    /// A client that trusts `authority` and nothing else.
-    fn client(authority: &Authority) -> TlsConnector {
+    /// A client that trusts the first certificate of `pem` and nothing else.
+    pub(in crate::edge) fn client(pem: &str) -> TlsConnector {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
         let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -143,7 +143,7 @@ mod tests {
         let (near, far) = tokio::io::duplex(16 * 1024);
         let acceptor = TlsAcceptor::from(server.server_config([127, 0, 77, 1].into()).unwrap());
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let connector = client(trusted);
+        let connector = client(&trusted.pem());
         let (client, _server) = tokio::join!(connector.connect(name, near), acceptor.accept(far));
         let stream = client?;
         let (_, connection) = stream.get_ref();

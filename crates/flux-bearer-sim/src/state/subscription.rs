@@ -169,6 +169,8 @@ pub enum Role {
     /// Making and deleting user-assigned identities and (which could not be confirmed of the built-in role) their
     /// federated credentials.
     ManagedIdentityContributor,
+    /// The same role as it would be if federated credentials were no part of it.
+    ManagedIdentityContributorWithoutFederation,
     /// Reading everything, and changing rights.
     UserAccessAdministrator,
 }

@@ -247,6 +247,7 @@ async fn lets_each_role_do_what_is_its_own() {
         (Role::UserAccessAdministrator, None, [200, 403, 403, 403]),
         (contributor, Some("Fleet"), [200, 200, 200, 403]),
         (contributor, None, [200, 200, 200, 403]),
+        (Role::ManagedIdentityContributorWithoutFederation, None, [200, 200, 403, 403]),
         (contributor, Some("other"), [403, 403, 403, 403]),
     ];
     owner.put("/resourceGroups/other", json!({"location": "westeurope"})).await;
@@ -366,6 +367,10 @@ async fn keeps_resource_groups() {
     let made = owner.put(path, json!({"location": "northeurope", "tags": {"a": "b"}})).await;
     assert_eq!((made.status.as_u16(), &made.json()["tags"]["a"]), (201, &json!("b")));
     assert_eq!(owner.send(Method::HEAD, path, Value::Null).await.status, 204);
+    let tagged = async |filter: &str| owner.get(&format!("/resourcegroups?$filter={filter}&{VERSION}")).await;
+    assert_eq!(tagged("tagName%20eq%20'A'").await.json()["value"], json!([made.json()]));
+    assert_eq!(tagged("tagName%20eq%20'c'").await.json()["value"], json!([]));
+    assert_eq!(code(&tagged("name%20eq%20'new'").await), (400, "InvalidFilterInQueryString".to_owned()));
     assert_eq!(owner.put(path, json!({"location": "North Europe"})).await.status, 200);
     let moved = owner.put(path, json!({"location": "westeurope"})).await;
     assert_eq!(code(&moved), (409, "InvalidResourceGroupLocation".to_owned()));
