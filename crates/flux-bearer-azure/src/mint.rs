@@ -27,7 +27,7 @@ pub struct Azure {
 /// What proves an identity, beside the identity itself.
 #[derive(Clone)]
 pub enum Credential {
-    /// A service account token, for [`Identity::WorkloadIdentity`].
+    /// A service account token, for [`Identity::WorkloadIdentity`] and [`Identity::ServiceAccount`].
     Assertion(Arc<dyn Assertion>),
     /// A client secret, for [`Identity::ClientSecret`].
     ClientSecret(SecretString),
@@ -63,9 +63,11 @@ impl Azure {
             (Identity::ManagedIdentity { selector }, Credential::None) => {
                 return self.imds.mint(resource, selector).await;
             }
-            (Identity::WorkloadIdentity { tenant_id, client_id }, Credential::Assertion(assertion)) => {
-                (tenant_id, workload::form(resource, client_id, assertion.as_ref()).await?)
-            }
+            (
+                Identity::WorkloadIdentity { tenant_id, client_id }
+                | Identity::ServiceAccount { tenant_id, client_id, .. },
+                Credential::Assertion(assertion),
+            ) => (tenant_id, workload::form(resource, client_id, assertion.as_ref()).await?),
             (Identity::ClientSecret { tenant_id, client_id, .. }, Credential::ClientSecret(secret)) => {
                 (tenant_id, secret::form(resource, client_id, &secret)?)
             }

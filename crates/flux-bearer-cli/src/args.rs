@@ -486,11 +486,11 @@ pub struct CreateBearerToken {
     #[arg(long, value_enum)]
     pub identity_type: Option<IdentityType>,
 
-    /// Tenant of the identity: a GUID or a verified domain; left out, that of the controller's pod
+    /// Tenant of the identity: a GUID or a verified domain; left out, that of the ServiceAccount or the controller's pod
     #[arg(long)]
     pub tenant_id: Option<String>,
 
-    /// Client (application) id of the identity; left out, that of the controller's pod
+    /// Client (application) id of the identity; left out, that of the ServiceAccount, or without one the controller's pod
     #[arg(long)]
     pub client_id: Option<String>,
 
@@ -501,6 +501,10 @@ pub struct CreateBearerToken {
     /// Azure resource id of a managed identity, in place of its client id
     #[arg(long)]
     pub resource_id: Option<String>,
+
+    /// ServiceAccount of the namespace that signs in, in place of the controller's own
+    #[arg(long, value_name = "NAME")]
+    pub service_account: Option<String>,
 
     /// Secret that holds a client secret (key clientSecret), or a certificate and its key (tls.crt, tls.key)
     #[arg(long)]
@@ -538,7 +542,7 @@ pub struct CreateBearerToken {
 /// How the controller signs in.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum IdentityType {
-    /// The pod's projected service account token.
+    /// A service account token: the pod's projected one, or one of --service-account.
     #[value(alias = "WorkloadIdentity")]
     WorkloadIdentity,
     /// A managed identity of the machine.

@@ -1,10 +1,10 @@
-//! A token of a BearerToken's identity, got from here: by a token of the controller's service account, as the controller
+//! A token of a BearerToken's identity, got from here: by a token of the service account that signs in, as the controller
 //! itself would.
 
 use std::sync::Arc;
 
 use flux_bearer::failure::Failure;
-use flux_bearer::identity::{Identity, Pod};
+use flux_bearer::identity::{Claims, Identity, Pod, account_of};
 use flux_bearer::preflight::AUDIENCE;
 use flux_bearer::token::Token as Minted;
 use flux_bearer_azure::entra::Authority;
@@ -17,7 +17,7 @@ use secrecy::SecretString;
 use crate::cluster::{At, Cluster};
 use crate::edge::Edge;
 use crate::exit::{Exit, Trouble};
-use crate::kinds::CONFIG_MAP;
+use crate::kinds::{CONFIG_MAP, SERVICE_ACCOUNT};
 use crate::manifests::CONTROLLER;
 use crate::tokens::Token;
 
@@ -27,7 +27,20 @@ pub(crate) async fn identity(cluster: &Cluster, token: &Token) -> Result<Identit
         let fix = "apply the CustomResourceDefinition of this program's version: flux-bearer setup";
         Trouble::new(Exit::Taken, format!("{} can't be read: it is of another version", token.at()), fix)
     })?;
-    Ok(Identity::resolve(&spec.identity, &token.namespace, &pod(cluster, &token.namespace).await?)?)
+    let claims = match account_of(&spec.identity) {
+        Some(name) => claims(cluster, At { kind: SERVICE_ACCOUNT, namespace: &token.namespace, name }).await?,
+        None => Claims::default(),
+    };
+    Ok(Identity::resolve(&spec.identity, &token.namespace, &pod(cluster, &token.namespace).await?, &claims)?)
+}
+
+/// What a ServiceAccount says of its identity.
+async fn claims(cluster: &Cluster, at: At<'_>) -> Result<Claims, Trouble> {
+    let found = cluster.metadata(at).await?.ok_or_else(|| {
+        let fix = format!("kubectl -n {} create serviceaccount {}", at.namespace, at.name);
+        Trouble::new(Exit::NotFound, format!("there is no {at}"), fix)
+    })?;
+    Ok(Claims::of(&found.metadata.annotations.unwrap_or_default()))
 }
 
 /// What the controller's Pod brings along, from the `ConfigMap` that it is given it by.
@@ -49,11 +62,17 @@ pub(crate) async fn mint(
     identity: &Identity,
     edge: &Edge,
 ) -> Result<Minted, Trouble> {
-    let Identity::WorkloadIdentity { tenant_id, client_id } = identity else {
-        let cause = format!("a token of {identity} can't be had from here");
-        return Err(Trouble::new(Exit::Failed, cause, "use one of yours: add --as operator"));
+    let (tenant_id, client_id, namespace, account) = match identity {
+        Identity::WorkloadIdentity { tenant_id, client_id } => (tenant_id, client_id, namespace, CONTROLLER),
+        Identity::ServiceAccount { tenant_id, client_id, namespace, account } => {
+            (tenant_id, client_id, namespace.as_str(), account.as_str())
+        }
+        _ => {
+            let cause = format!("a token of {identity} can't be had from here");
+            return Err(Trouble::new(Exit::Failed, cause, "use one of yours: add --as operator"));
+        }
     };
-    let assertion = Arc::new(Requested(cluster.service_account_token(namespace, CONTROLLER, AUDIENCE).await?));
+    let assertion = Arc::new(Requested(cluster.service_account_token(namespace, account, AUDIENCE).await?));
     let way = Workload::new(edge.azure.clone(), Authority::default(), tenant_id.clone(), client_id.clone(), assertion);
     Ok(Minted::accept(way.token(Resource::AzureDevOps, None).await?, identity, edge.now())?)
 }

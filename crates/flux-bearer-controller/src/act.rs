@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::events;
-use crate::index::{Index, Key};
+use crate::index::{Entry, Index, Key};
 use crate::kubernetes::Kubernetes;
 use crate::lease::Leadership;
 use crate::lock;
@@ -113,7 +113,12 @@ impl Loop {
         if matches!(decision.action, Action::Rest) {
             // Nobody was there to be nudged: whoever fails later fails for another reason. Said in the moment of the
             // decision, so that an occasion that comes a moment later is not lost.
-            index.get_mut(key)?.nudge = false;
+            let entry = index.get_mut(key)?;
+            entry.nudge = false;
+            // Whoever signs in later looks at the ServiceAccount anew.
+            if let Some(account) = &mut entry.account {
+                account.look.fresh = false;
+            }
         }
         Some(decision)
     }
@@ -122,6 +127,7 @@ impl Loop {
         match action {
             Action::Rest => {}
             Action::Look => self.look(key).await,
+            Action::Introduce => self.introduce(key).await,
             Action::Mint(identity) => {
                 let at_stake = lock(&self.index).get(key).and_then(|entry| lifetime(&entry.held));
                 self.mints.start(&identity, at_stake);
@@ -142,6 +148,23 @@ impl Loop {
             }
             Err(failure) => self.write_failed(key, failure),
         }
+    }
+
+    /// Reads the ServiceAccount that the spec names.
+    async fn introduce(&self, key: &Key) {
+        let named = |entry: &Entry| Some(entry.account.as_deref()?.name.clone());
+        let Some(account) = lock(&self.index).get(key).and_then(named) else { return };
+        let found = self.kubernetes.account(&key.beside(&Arc::from(&*account))).await;
+        if let Err(failure) = &found {
+            tracing::warn!(
+                namespace = &*key.namespace,
+                name = &*key.name,
+                reason = failure.reason,
+                error = %failure,
+                "ServiceAccount not read"
+            );
+        }
+        lock(&self.index).introduce(key, &account, found, self.clock.now());
     }
 
     async fn write(&self, key: &Key, write: Write) {

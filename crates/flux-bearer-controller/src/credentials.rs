@@ -1,4 +1,5 @@
-//! What an identity signs in with: the pod's projected token, or a client secret or certificate of a Secret.
+//! What an identity signs in with: the pod's projected token, a token of a ServiceAccount, or a client secret or certificate
+//! of a Secret.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::kubernetes::Kubernetes;
 pub struct Credentials {
     /// The pod's projected service account token, if it has one.
     pub assertion: Option<Arc<dyn Assertion>>,
-    /// The API that holds client secrets and certificates.
+    /// The API that holds client secrets and certificates, and hands out tokens of `ServiceAccount`s.
     pub kubernetes: Kubernetes,
 }
 
@@ -37,6 +38,10 @@ impl Credentials {
                     "Mount one with audience api://AzureADTokenExchange and name its file in AZURE_FEDERATED_TOKEN_FILE",
                 )),
             },
+            Identity::ServiceAccount { namespace, account, .. } => {
+                let (kubernetes, account) = (self.kubernetes.clone(), Key::new(namespace, account));
+                Ok(Credential::Assertion(Arc::new(Requested { kubernetes, account })))
+            }
             Identity::ClientSecret { namespace, secret, .. } => self.client_secret(&Key::new(namespace, secret)).await,
             Identity::ClientCertificate { namespace, secret, .. } => {
                 self.certificate(&Key::new(namespace, secret), now).await
@@ -72,6 +77,18 @@ impl Credentials {
 
 fn missing(cause: &'static str, fix: &'static str) -> Failure {
     Failure::new("CredentialMissing", Class::Permanent, "CredentialMissing", cause, fix)
+}
+
+/// A token of a ServiceAccount, asked for at every mint and kept nowhere.
+struct Requested {
+    kubernetes: Kubernetes,
+    account: Key,
+}
+
+impl Assertion for Requested {
+    fn read(&self) -> BoxFuture<'_, Result<SecretString, Failure>> {
+        self.kubernetes.account_token(&self.account).boxed()
+    }
 }
 
 /// A projected service account token in a file, read at every mint: the kubelet replaces it.

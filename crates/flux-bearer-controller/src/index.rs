@@ -3,6 +3,7 @@
 //! It is no cache of objects. An entry keeps what the decision looks at and drops the rest, which is what keeps ten thousand
 //! of them in a few megabytes.
 
+mod account;
 mod pool;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use flux_bearer::decide::{CORRECTIONS, Correction, Probe, Request, Wanted};
 use flux_bearer::failure::{Class, Failure};
 use flux_bearer::flux::is_authentication_failure;
-use flux_bearer::identity::{Identity, Pod};
+use flux_bearer::identity::{Claims, Identity, Pod};
 use flux_bearer::report::Stored;
 use flux_bearer::repository::Repository;
 use flux_bearer::resource::{BearerTokenSpec, BearerTokenStatus, DeletionPolicy, Format, StatusIdentity};
@@ -21,6 +22,7 @@ use flux_bearer::secret::{Held, Record, mortal, orphans};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use self::account::Account;
 use self::pool::Pool;
 use crate::watch::Object;
 
@@ -86,6 +88,8 @@ pub struct Entry {
     pub suspend: bool,
     /// What the spec asks for, or why that can't be done.
     pub asked: Result<Asked, Box<Failure>>,
+    /// The ServiceAccount that signs in, where the spec names one.
+    pub account: Option<Box<Account>>,
     /// What is kept of the stored status.
     pub status: Stored,
     /// Whether this process last reported it ready; nothing before its first report.
@@ -124,8 +128,8 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn read(spec: &BearerTokenSpec, namespace: &str, pod: &Pod) -> Result<Self, Failure> {
-        let identity = Identity::resolve(&spec.identity, namespace, pod)?;
+    fn read(spec: &BearerTokenSpec, namespace: &str, pod: &Pod, claims: &Claims) -> Result<Self, Failure> {
+        let identity = Identity::resolve(&spec.identity, namespace, pod, claims)?;
         identity.check_allowed(namespace, pod)?;
         let formats = Format::set(&spec.secret.formats);
         let mut repositories = Vec::with_capacity(spec.repositories.len());
@@ -265,7 +269,14 @@ impl Index {
             Ok(spec) => (Some(key.named(spec.secret.name.as_deref().unwrap_or(&key.name))), spec.suspend),
             Err(_) => (None, false),
         };
-        let asked = self.asked(key, spec);
+        let (account, asked) = match spec {
+            Ok(spec) => {
+                let account = self.account(key, &spec);
+                let asked = self.ask(key, &spec, account.as_ref());
+                (account.map(Box::new), asked)
+            }
+            Err(failure) => (None, Err(Box::new(failure))),
+        };
         let mut news = !self.entries.contains_key(key);
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Box::new(Entry::new(key, uid, &status)));
         let requested = seen.metadata.annotations.and_then(|mut all| all.remove(flux_bearer::flux::REQUESTED_AT));
@@ -277,7 +288,7 @@ impl Index {
         news |= entry.generation != generation || entry.request != request || !entry.status.is(&status);
         news |= entry.named != named || entry.suspend != suspend || entry.asked != asked;
         (entry.generation, entry.request, entry.status) = (generation, request, Stored::of(&status, &key.name));
-        (entry.named, entry.suspend, entry.asked) = (named, suspend, asked);
+        (entry.named, entry.suspend, entry.asked, entry.account) = (named, suspend, asked, account);
         entry.created = seen.metadata.creation_timestamp.map_or(now, |time| time.0);
         woken.extend(self.assign(key));
         woken.extend(news.then(|| key.clone()));
@@ -291,12 +302,6 @@ impl Index {
         }
         let namespace = self.namespaces.share(&key.namespace);
         Key(Arc::new(Names { namespace, name: Arc::clone(&key.name) }))
-    }
-
-    fn asked(&mut self, key: &Key, spec: Result<BearerTokenSpec, Failure>) -> Result<Asked, Box<Failure>> {
-        let mut asked = Asked::read(&spec?, &key.namespace, &self.pod)?;
-        asked.identity = self.identities.share(&asked.identity);
-        Ok(asked)
     }
 
     /// Finds the Secret that `key` serves; returns the keys that concerns, when it is another one than before.
@@ -531,6 +536,7 @@ impl Entry {
             named: None,
             suspend: false,
             asked: Err(Box::new(unread())),
+            account: None,
             status: Stored::of(status, &key.name),
             ready: None,
             request: None,

@@ -11,6 +11,9 @@
 //! **When the spec turns bad.** A commit must never lock Flux out of the repository that would bring the fix. So the
 //! identity that filled the Secret goes on renewing it, until the new one has minted and its token opens every repository
 //! that the old one opened. Only `suspend` and deletion end it.
+//!
+//! **Where a ServiceAccount signs in.** Its annotations say whose token is wanted. So it is read before anything is wanted
+//! at all, and again before each mint of the wanted identity.
 
 mod access;
 mod ownership;
@@ -47,6 +50,8 @@ pub struct Observed<'a> {
     pub suspend: bool,
     /// What the spec asks for, or why that can't be done.
     pub wanted: Result<&'a Wanted, &'a Failure>,
+    /// What is known of the ServiceAccount that the spec names, if it names one.
+    pub account: Option<&'a Account>,
     /// An older BearerToken that names the same Secret.
     pub rival: Option<&'a str>,
     /// What the Secret's metadata says, or said when it was last seen.
@@ -93,6 +98,15 @@ pub struct Wanted {
     pub adopt: bool,
     /// What becomes of the Secret once nobody keeps it.
     pub deletion_policy: DeletionPolicy,
+}
+
+/// How far the ServiceAccount that a spec names was read. What it says is part of what is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// Whether it was read for the work in hand, that is since the last decision to rest.
+    pub fresh: bool,
+    /// A run of looks that failed, or that found nothing to sign in with.
+    pub failing: Option<Failing>,
 }
 
 /// That a change of somebody else was taken back.
@@ -144,6 +158,8 @@ pub enum Action {
     Rest,
     /// Read the Secret's metadata.
     Look,
+    /// Read the ServiceAccount's annotations.
+    Introduce,
     /// Sign in as this identity, unless that is under way already.
     Mint(Arc<Identity>),
     /// Put this token into the Secret.
@@ -216,6 +232,9 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
         let step = Step::refused(refusal, now);
         return settle(observed, step, Step::wait(None), now, false);
     }
+    if is_unread(observed, now) {
+        return Decision { action: Action::Introduce, report: Report::default(), wake: None };
+    }
     let keep = contested(observed, keep(observed, now), now);
     let change = change(observed, now);
     settle(observed, keep, change, now, false)
@@ -228,6 +247,26 @@ fn look(observed: &Observed<'_>, now: Timestamp) -> Decision {
         Some(failing) => settle(observed, Step::failed(failing), Step::wait(None), now, false),
         None => Decision { action: Action::Look, report: Report::default(), wake: None },
     }
+}
+
+/// Whether nothing is known of the ServiceAccount, or the pause after a failed look is over.
+fn is_unread(observed: &Observed<'_>, now: Timestamp) -> bool {
+    observed.account.is_some_and(|account| match &account.failing {
+        Some(failing) => !pauses(observed, failing, now),
+        None => observed.wanted.is_err() && !account.fresh,
+    })
+}
+
+/// Whether the pause after a failure goes on. A request cuts it short, a `Retry-After` doesn't.
+fn pauses(observed: &Observed<'_>, failing: &Failing, now: Timestamp) -> bool {
+    let asked = observed.request.is_some_and(|request| failing.at < request.seen_at);
+    failing.retry_at > now && !(asked && failing.failure.retry_after.is_none())
+}
+
+/// What a spec is refused for, until something changes; or its ServiceAccount, until that is looked at again.
+fn unwanted(observed: &Observed<'_>, failure: &Failure, now: Timestamp) -> Step {
+    let account = observed.account.and_then(|account| account.failing.as_ref());
+    account.map_or_else(|| Step::refused(failure.clone(), now), Step::failed)
 }
 
 /// One line of work, up to its next action or its next wait.
@@ -269,9 +308,8 @@ fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
             Some(failure) => Step::refused(failure.clone(), now),
             None => renew(observed, &record.identity, record.formats, observed.last_working, now),
         },
-        (None, Err(failure) | Ok(Wanted { unsafe_repository: Some(failure), .. })) => {
-            Step::refused(failure.clone(), now)
-        }
+        (None, Err(failure)) => unwanted(observed, failure, now),
+        (None, Ok(Wanted { unsafe_repository: Some(failure), .. })) => Step::refused(failure.clone(), now),
         (None, Ok(wanted)) if matches!(observed.held, Held::Foreign { .. }) => adopt(observed, wanted, now),
         (None, Ok(wanted)) => renew(observed, &wanted.identity, wanted.formats, observed.mint, now),
     }
@@ -357,14 +395,15 @@ fn refresh_at(observed: &Observed<'_>, token: &Token) -> Timestamp {
     schedule::refresh_at(token.issued_at, token.expires_at, token.refresh_hint, observed.longest, observed.uid)
 }
 
-/// Signs in, unless that is under way or its pause is not over. A request cuts the pause short, a `Retry-After` doesn't.
+/// Signs in, unless that is under way or its pause is not over. As the wanted identity only after a look at the
+/// ServiceAccount that says so: by now it may say something else.
 fn attempt(observed: &Observed<'_>, identity: &Arc<Identity>, mint: Mint<'_>, now: Timestamp) -> Step {
-    let requested = |failing: &Failing| {
-        observed.request.is_some_and(|request| failing.at < request.seen_at) && failing.failure.retry_after.is_none()
-    };
-    match mint.failing {
+    let wanted = observed.wanted.is_ok_and(|wanted| wanted.identity == *identity);
+    match (mint.failing, observed.account.filter(|_| wanted)) {
         _ if mint.in_flight => Step { action: None, until: None, failing: mint.failing.cloned() },
-        Some(failing) if failing.retry_at > now && !requested(failing) => Step::failed(failing),
+        (Some(failing), _) if pauses(observed, failing, now) => Step::failed(failing),
+        (_, Some(Account { failing: Some(failing), .. })) => Step::failed(failing),
+        (_, Some(Account { fresh: false, .. })) => Step::act(Action::Introduce),
         _ => Step::act(Action::Mint(Arc::clone(identity))),
     }
 }
@@ -406,7 +445,7 @@ fn change(observed: &Observed<'_>, now: Timestamp) -> Step {
     let wanted = match observed.wanted {
         Ok(wanted) if wanted.identity == record.identity => return Step::wait(None),
         Ok(wanted) => wanted,
-        Err(failure) => return Step::refused(failure.clone(), now),
+        Err(failure) => return unwanted(observed, failure, now),
     };
     let Some(token) = fresh(observed, observed.mint, now) else {
         return attempt(observed, &wanted.identity, observed.mint, now);

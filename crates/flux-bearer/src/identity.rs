@@ -1,10 +1,14 @@
 //! What makes two specs one identity, and which namespace may use which identity.
 
+mod account;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::account::{CLIENT_ANNOTATION, Claims, TENANT_ANNOTATION, account_of};
 use crate::failure::{Class, Failure};
 use crate::resource::{IdentityKind, IdentitySpec};
 
@@ -20,6 +24,17 @@ pub enum Identity {
         tenant_id: String,
         /// Client id, in lower case.
         client_id: String,
+    },
+    /// A token of a ServiceAccount, exchanged at Entra ID.
+    ServiceAccount {
+        /// Tenant, in lower case.
+        tenant_id: String,
+        /// Client id, in lower case.
+        client_id: String,
+        /// Namespace of the ServiceAccount: always the BearerToken's own.
+        namespace: String,
+        /// Name of the ServiceAccount.
+        account: String,
     },
     /// A managed identity of the machine.
     ManagedIdentity {
@@ -104,12 +119,16 @@ impl FromStr for Allowed {
 }
 
 impl Identity {
-    /// The identity that a spec in `namespace` means.
+    /// The identity that a spec in `namespace` means. `claims` are those of the ServiceAccount that it names, if it names
+    /// one.
     ///
     /// # Errors
-    /// What is missing or malformed, and where to set it. The API server checks the same by CEL; this holds for objects
-    /// from before the rule, and for the pod's own part.
-    pub fn resolve(spec: &IdentitySpec, namespace: &str, pod: &Pod) -> Result<Self, Failure> {
+    /// What is missing, malformed or contradicted, and where to set it. The API server checks some of it by CEL; this holds
+    /// for objects from before the rule, for the pod's own part, and for the ServiceAccount.
+    pub fn resolve(spec: &IdentitySpec, namespace: &str, pod: &Pod, claims: &Claims) -> Result<Self, Failure> {
+        if let Some(account) = &spec.service_account_name {
+            return account::resolve(spec, namespace, account, pod, claims);
+        }
         match spec.kind {
             IdentityKind::WorkloadIdentity => Ok(Self::WorkloadIdentity {
                 tenant_id: tenant(spec.tenant_id.as_deref().or(pod.tenant_id.as_deref()))?,
@@ -135,6 +154,7 @@ impl Identity {
     pub fn tenant_id(&self) -> Option<&str> {
         match self {
             Self::WorkloadIdentity { tenant_id, .. }
+            | Self::ServiceAccount { tenant_id, .. }
             | Self::ClientSecret { tenant_id, .. }
             | Self::ClientCertificate { tenant_id, .. } => Some(tenant_id),
             Self::ManagedIdentity { .. } => None,
@@ -145,6 +165,7 @@ impl Identity {
     pub fn client_id(&self) -> Option<&str> {
         match self {
             Self::WorkloadIdentity { client_id, .. }
+            | Self::ServiceAccount { client_id, .. }
             | Self::ClientSecret { client_id, .. }
             | Self::ClientCertificate { client_id, .. } => Some(client_id),
             Self::ManagedIdentity { selector: Selector::ClientId(id) } => Some(id),
@@ -160,10 +181,13 @@ impl Identity {
         }
     }
 
-    /// The namespace whose Secret proves it, where one does.
-    fn home(&self) -> Option<&str> {
+    /// Namespace and name of the Secret or ServiceAccount that proves it, where one does.
+    fn proof(&self) -> Option<(&str, &str)> {
         match self {
-            Self::ClientSecret { namespace, .. } | Self::ClientCertificate { namespace, .. } => Some(namespace),
+            Self::ClientSecret { namespace, secret, .. } | Self::ClientCertificate { namespace, secret, .. } => {
+                Some((namespace, secret))
+            }
+            Self::ServiceAccount { namespace, account, .. } => Some((namespace, account)),
             Self::WorkloadIdentity { .. } | Self::ManagedIdentity { .. } => None,
         }
     }
@@ -172,15 +196,16 @@ impl Identity {
     ///
     /// The pod's own credential (its projected token, its machine's IMDS) serves the controller's namespace. Elsewhere it
     /// serves exactly what `--allow-identity` grants, for otherwise whoever may make a BearerToken would be the pod. A
-    /// client secret or certificate of the namespace's own is the namespace's own business.
+    /// service account, client secret or certificate of the namespace's own is the namespace's own business.
     pub fn check_allowed(&self, namespace: &str, pod: &Pod) -> Result<(), Failure> {
         let granted = pod.allowed.iter().any(|allowed| {
             allowed.namespace == namespace
                 && Some(allowed.client_id.as_str()) == self.client_id()
                 && self.tenant_id().is_none_or(|tenant| tenant == allowed.tenant_id)
         });
-        let allowed = match self.home() {
-            Some(home) => home == namespace,
+        let allowed = match self.proof() {
+            // What a Secret remembers is whatever somebody wrote there: what is no name leads nowhere.
+            Some((home, name)) => home == namespace && is_name(name),
             None => namespace == pod.namespace || granted,
         };
         if allowed {
@@ -200,6 +225,9 @@ impl fmt::Display for Identity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WorkloadIdentity { client_id, .. } => write!(out, "workload identity {client_id}"),
+            Self::ServiceAccount { client_id, account, .. } => {
+                write!(out, "workload identity {client_id} of ServiceAccount {account}")
+            }
             Self::ClientSecret { client_id, .. } | Self::ClientCertificate { client_id, .. } => {
                 write!(out, "service principal {client_id}")
             }
@@ -229,6 +257,15 @@ pub fn is_tenant(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
 }
 
+/// Whether `text` can be the name of a Secret or ServiceAccount: nothing that leads to another object.
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 253
+        && !text.starts_with(['.', '-'])
+        && !text.ends_with(['.', '-'])
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'))
+}
+
 fn tenant(value: Option<&str>) -> Result<String, Failure> {
     match value {
         Some(text) if is_tenant(text) => Ok(text.to_ascii_lowercase()),
@@ -250,8 +287,11 @@ fn client(value: Option<&str>) -> Result<String, Failure> {
 }
 
 fn secret(spec: &IdentitySpec, fix: &'static str) -> Result<String, Failure> {
-    let named = spec.secret_ref.as_ref().map(|reference| reference.name.clone());
-    named.ok_or_else(|| invalid("spec.identity.secretRef is missing", fix))
+    match &spec.secret_ref {
+        Some(reference) if is_name(&reference.name) => Ok(reference.name.clone()),
+        Some(_) => Err(invalid("spec.identity.secretRef.name is not the name of a Secret", fix)),
+        None => Err(invalid("spec.identity.secretRef is missing", fix)),
+    }
 }
 
 fn selector(spec: &IdentitySpec) -> Result<Selector, Failure> {
@@ -268,7 +308,7 @@ fn selector(spec: &IdentitySpec) -> Result<Selector, Failure> {
     }
 }
 
-fn invalid(cause: &'static str, fix: &'static str) -> Failure {
+fn invalid(cause: impl Into<Cow<'static, str>>, fix: impl Into<Cow<'static, str>>) -> Failure {
     Failure::new("InvalidIdentity", Class::Permanent, "InvalidIdentity", cause, fix)
 }
 
@@ -291,7 +331,7 @@ mod tests {
 
     #[test]
     fn an_empty_spec_is_the_pods_identity() {
-        let identity = Identity::resolve(&IdentitySpec::default(), "flux-system", &pod()).unwrap();
+        let identity = Identity::resolve(&IdentitySpec::default(), "flux-system", &pod(), &Claims::default()).unwrap();
         assert_eq!(identity.client_id(), Some(CLIENT.to_ascii_lowercase().as_str()));
     }
 
@@ -299,7 +339,7 @@ mod tests {
     fn upper_and_lower_case_are_one_identity() {
         let upper = IdentitySpec { client_id: Some(CLIENT.to_uppercase()), ..IdentitySpec::default() };
         let lower = IdentitySpec { client_id: Some(CLIENT.to_lowercase()), ..IdentitySpec::default() };
-        let resolve = |spec| Identity::resolve(spec, "flux-system", &pod()).unwrap();
+        let resolve = |spec| Identity::resolve(spec, "flux-system", &pod(), &Claims::default()).unwrap();
         assert_eq!(resolve(&upper), resolve(&lower));
     }
 
@@ -342,7 +382,7 @@ mod tests {
             ),
         ];
         for (spec, named) in cases {
-            let failure = Identity::resolve(&spec, "flux-system", &none).unwrap_err();
+            let failure = Identity::resolve(&spec, "flux-system", &none, &Claims::default()).unwrap_err();
             assert!(failure.cause.contains(named), "{failure}");
             assert_eq!(failure.reason, "InvalidIdentity");
         }
@@ -350,7 +390,7 @@ mod tests {
 
     #[test]
     fn the_pods_identity_serves_its_namespace_and_exact_grants() {
-        let own = Identity::resolve(&IdentitySpec::default(), "team-a", &pod()).unwrap();
+        let own = Identity::resolve(&IdentitySpec::default(), "team-a", &pod(), &Claims::default()).unwrap();
         let other = Identity::WorkloadIdentity { tenant_id: TENANT.into(), client_id: TENANT.into() };
         let system = Identity::ManagedIdentity { selector: Selector::System };
         assert!(own.check_allowed("flux-system", &pod()).is_ok());
@@ -371,7 +411,7 @@ mod tests {
                 secret_ref: Some(SecretReference { name: "s".into() }),
                 ..IdentitySpec::default()
             };
-            let identity = Identity::resolve(&spec, "team-b", &pod()).unwrap();
+            let identity = Identity::resolve(&spec, "team-b", &pod(), &Claims::default()).unwrap();
             assert!(identity.check_allowed("team-b", &pod()).is_ok());
             assert!(identity.check_allowed("flux-system", &pod()).is_err());
             assert!(identity.check_allowed("team-a", &pod()).is_err());

@@ -60,19 +60,22 @@ pub struct BearerTokenSpec {
     validation = kube::core::Rule::new("self.type != 'ManagedIdentity' || [has(self.clientId), has(self.objectId), has(self.resourceId)].filter(x, x).size() <= 1").message("a managed identity is selected by one of clientId, objectId and resourceId, or by none of them (system-assigned)"),
     validation = kube::core::Rule::new("self.type != 'ManagedIdentity' || !has(self.tenantId)").message("a managed identity is always of its machine's own tenant: remove tenantId"),
     validation = kube::core::Rule::new("!(self.type in ['ClientSecret', 'ClientCertificate']) || (has(self.tenantId) && has(self.clientId) && has(self.secretRef))").message("types ClientSecret and ClientCertificate need tenantId, clientId and secretRef"),
-    validation = kube::core::Rule::new("self.type in ['ClientSecret', 'ClientCertificate'] || !has(self.secretRef)").message("secretRef belongs to types ClientSecret and ClientCertificate: set the type, or remove secretRef")
+    validation = kube::core::Rule::new("self.type in ['ClientSecret', 'ClientCertificate'] || !has(self.secretRef)").message("secretRef belongs to types ClientSecret and ClientCertificate: set the type, or remove secretRef"),
+    validation = kube::core::Rule::new("self.type == 'WorkloadIdentity' || !has(self.serviceAccountName)").message("serviceAccountName belongs to type WorkloadIdentity: set the type, or remove serviceAccountName")
 )]
 pub struct IdentitySpec {
     /// How the controller signs in.
     #[serde(default, rename = "type")]
     pub kind: IdentityKind,
 
-    /// The Entra ID tenant: a GUID or a verified domain. Left out, the pod's (`AZURE_TENANT_ID`).
+    /// The Entra ID tenant: a GUID or a verified domain. Left out, that of the ServiceAccount if one is named that says it, or
+    /// else the pod's (`AZURE_TENANT_ID`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9.-]*$"))]
     pub tenant_id: Option<String>,
 
-    /// The client (application) id of the identity. Left out, the pod's (`AZURE_CLIENT_ID`).
+    /// The client (application) id of the identity. Left out, that of the ServiceAccount if one is named, or else the pod's
+    /// (`AZURE_CLIENT_ID`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"))]
     pub client_id: Option<String>,
@@ -87,6 +90,14 @@ pub struct IdentitySpec {
     #[schemars(length(max = 512), regex(pattern = r"^/subscriptions/[A-Za-z0-9._()/-]+$"))]
     pub resource_id: Option<String>,
 
+    /// The ServiceAccount of this namespace that signs in, in place of the controller's own: the identity has a federated
+    /// credential for `system:serviceaccount:NAMESPACE:NAME`. What its annotations `azure.workload.identity/client-id` and
+    /// `azure.workload.identity/tenant-id` say need not be said here, and must not be contradicted. The controller may have
+    /// to be given the right to ask for its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub service_account_name: Option<String>,
+
     /// The Secret of this namespace that holds the credential of a service principal: its secret (key `clientSecret`), or
     /// its certificate (`tls.crt`) and RSA key (`tls.key`) in PEM, as in a Secret of type `kubernetes.io/tls`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,7 +107,8 @@ pub struct IdentitySpec {
 /// How the controller signs in.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub enum IdentityKind {
-    /// The pod's projected service account token, exchanged at Entra ID.
+    /// A service account token, exchanged at Entra ID: the one that is projected into the pod, or one of the ServiceAccount
+    /// that is named.
     #[default]
     WorkloadIdentity,
     /// A managed identity of the machine, from the instance metadata service (IMDS).

@@ -55,6 +55,11 @@ fn cel_refuses_what_does_not_go_together() {
         (json!({"type": "ClientSecret", "clientId": GUID, "tenantId": "t"}), "secretRef"),
         (json!({"type": "ClientCertificate", "clientId": GUID, "tenantId": "t"}), "secretRef"),
         (json!({"type": "WorkloadIdentity", "secretRef": {"name": "s"}}), "secretRef"),
+        (json!({"type": "ManagedIdentity", "serviceAccountName": "a"}), "serviceAccountName"),
+        (
+            json!({"type": "ClientSecret", "clientId": GUID, "tenantId": "t", "secretRef": {"name": "s"}, "serviceAccountName": "a"}),
+            "serviceAccountName",
+        ),
     ];
     for (identity, expected) in cases {
         let message = said(&identity);
@@ -67,6 +72,7 @@ fn cel_accepts_every_kind_of_identity() {
     for identity in [
         json!({}),
         json!({"clientId": GUID, "tenantId": "contoso.com"}),
+        json!({"serviceAccountName": "app"}),
         json!({"type": "ManagedIdentity"}),
         json!({"type": "ManagedIdentity", "resourceId": "/subscriptions/s/resourcegroups/g"}),
         json!({"type": "ClientSecret", "clientId": GUID, "tenantId": "t", "secretRef": {"name": "s"}}),

@@ -22,6 +22,8 @@ const ALLOWED: &[(&str, &str, &str, &str)] = &[
     ("patch", "secrets", "*", "Writes: server-side apply, pinned; adoption's merge patch"),
     ("get", "bearertokens", "*", "Secrets: deletionPolicy Delete asks whether it is really gone"),
     ("delete", "secrets", "*", "Secrets: deletionPolicy Delete, where the Role has it"),
+    ("get", "serviceaccounts", "*", "Identity: its annotations say whose token, read before each mint"),
+    ("create", "serviceaccounts/token", "*", "Identity: TokenRequest, for Entra ID alone"),
     ("create", "events", "*", "Flux: events go to Kubernetes"),
     ("get", "leases", LEASE, "Rights: replicas"),
     ("create", "leases", LEASE, "Rights: replicas"),
@@ -93,7 +95,7 @@ impl Use {
 fn shown(resource: &str, name: &str) -> String {
     match (resource, name) {
         (_, "") => String::new(),
-        ("secrets" | "bearertokens" | "gitrepositories" | "events", _) => "*".to_owned(),
+        ("secrets" | "bearertokens" | "gitrepositories" | "events" | "serviceaccounts", _) => "*".to_owned(),
         (_, name) if name.starts_with("flux-bearer-") && resource.starts_with("validating") => {
             "flux-bearer-*".to_owned()
         }

@@ -3,6 +3,7 @@
 //! What may be in this crate: building a world, running the controller in it, and asking what became of it. It exists
 //! because rules, loop and world meet in no crate that is shipped.
 
+pub mod accounts;
 pub mod alerts;
 pub mod certificates;
 pub mod company;

@@ -198,11 +198,7 @@ async fn the_identity_itself_pushes_where_it_may() {
     let (life, forge) = (live(&stage), Forge::default());
     let setup = Shell::new(&stage).signed_in().run(&format!("{SETUP} --access contribute")).await;
     assert_eq!(setup.exit, Exit::Done, "{}", setup.stderr);
-    let (issuer, clock) = (stage.issuer.clone(), stage.world.clock().clone());
-    stage.kube.issue_tokens(move |asked| {
-        let subject = format!("system:serviceaccount:{}:{}", asked.namespace, asked.service_account);
-        issuer.sign(&subject, &asked.audiences.join(","), Duration::from_secs(600), clock.now())
-    });
+    stage.issue_tokens();
     let mut shell = shell(&stage, &forge);
     shell.environment.clear();
     said(&shell.run(&format!("{BOOTSTRAP} --as identity")).await, Exit::Done, &[]);

@@ -11,7 +11,10 @@ use checks_world::{World, by_hand, harm};
 use flux_bearer_cli::checks::{self, Severity};
 use flux_bearer_cli::exit::Exit;
 use flux_bearer_sim::state::Kind;
+use flux_bearer_world::accounts::subject;
 use flux_bearer_world::company::OPERATOR_OBJECT;
+use flux_bearer_world::identities::client;
+use flux_bearer_world::stage::NAMESPACE;
 use serde_json::{Value, json};
 use support::seconds;
 
@@ -311,6 +314,30 @@ async fn the_names_in_a_url_are_harmless_in_what_is_shown() {
         let said = world.check(&format!("devops -o {format}")).await.stdout;
         assert!(said.contains("every project is there") && !said.contains('\x1b'), "{said}");
     }
+}
+
+/// The subject that the identity has to trust is that of the account which the BearerToken names.
+#[tokio::test(start_paused = true)]
+async fn an_account_of_a_bearer_token_has_to_be_there_and_trusted_and_the_controllers_does_not() {
+    let world = World::healthy().await;
+    let federation = "azure-federation azure-federation-subject controller-identity -o short";
+    world.edit("BearerToken", "flux-system", |object| object["spec"]["identity"]["serviceAccountName"] = "app".into());
+    let said = world.check(federation).await.stdout;
+    assert!(said.contains("there is no ServiceAccount flux-system/app"), "{said}");
+    let client = json!({"azure.workload.identity/client-id": client(0)});
+    world.stage().service_account(NAMESPACE, "app", &client);
+    let said = world.check(federation).await.stdout;
+    let (missing, fix) = (
+        "no federated credential is for system:serviceaccount:flux-system:app of",
+        "--subject system:serviceaccount:flux-system:app ",
+    );
+    assert!(said.contains(missing) && said.contains(fix) && !said.contains(":flux-bearer-controller"), "{said}");
+    world.stage().federate(0, "system:serviceaccount:flux-system:App").unwrap();
+    let said = world.check(federation).await.stdout;
+    assert!(said.contains("and the service account is \"system:serviceaccount:flux-system:app\""), "{said}");
+    world.stage().federate(0, &subject(NAMESPACE, "app")).unwrap();
+    let said = world.check(federation).await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.stdout);
 }
 
 /// With all 20 taken there is no command that adds one.

@@ -314,12 +314,7 @@ async fn rescue_fills_the_secret_without_a_controller() {
     let life = live(&stage);
     assert_eq!(set_up(&stage).await.exit, Exit::Done);
     life.end().await;
-    let issuer = stage.issuer.clone();
-    let clock = stage.world.clock().clone();
-    stage.kube.issue_tokens(move |asked| {
-        let subject = format!("system:serviceaccount:{}:{}", asked.namespace, asked.service_account);
-        issuer.sign(&subject, &asked.audiences.join(","), Duration::from_secs(600), clock.now())
-    });
+    stage.issue_tokens();
     let token = || stage.kube.get("Secret", NAMESPACE, "flux-system").unwrap().pointer("/data/bearerToken").cloned();
     tokio::time::sleep(Duration::from_secs(7200)).await;
     let before = token();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use flux_bearer_cli::exit::Exit;
 use flux_bearer_sim::state::State;
+use flux_bearer_world::accounts::subject;
 use flux_bearer_world::identities::{REPOSITORY, client};
 use flux_bearer_world::shell::{Said, Shell};
 use flux_bearer_world::stage::{NAMESPACE, Stage};
@@ -183,6 +184,12 @@ async fn create_makes_a_bearer_token_and_waits_until_its_secret_is_filled() {
     // What is applied again without a flag loses the field.
     said(&shell.run("flux-bearer create bt team --adopt").await, Exit::Done, &[]);
     assert_eq!(spec(&theatre.stage, "team"), json!({"secret": {"adopt": true}}));
+    theatre.stage.issue_tokens();
+    theatre.stage.federate(0, &subject(NAMESPACE, "app")).unwrap();
+    theatre.stage.service_account(NAMESPACE, "app", &json!({"azure.workload.identity/client-id": client(0)}));
+    let line = "flux-bearer create bearertoken by-account --service-account app";
+    said(&shell.run(line).await, Exit::Done, &["✔ Secret by-account holds a token until"]);
+    assert_eq!(spec(&theatre.stage, "by-account"), json!({"identity": {"serviceAccountName": "app"}}));
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,6 +230,8 @@ async fn what_can_not_work_is_refused_before_anything_is_touched() {
         (format!("x --identity-type managed-identity --client-id {id} --object-id {id}"), "selected twice"),
         ("x --identity-type client-secret".into(), "give --tenant-id, --client-id and --secret-ref"),
         ("x --secret-ref y".into(), "add --identity-type client-secret"),
+        ("x --service-account team/app".into(), "can't be the name"),
+        ("x --service-account app --identity-type managed-identity".into(), "leave one of the two out"),
         ("x --repository http://dev.azure.com/o/p/_git/r".into(), "is not https"),
         ("x --repository https://o@dev.azure.com/o/p/_git/r".into(), "holds a user"),
         ("x --secret -".into(), "can't be the name"),

@@ -1,13 +1,13 @@
-//! `azure-…`: whether the managed identities are there, and take the controller's tokens.
+//! `azure-…`: whether the managed identities are there, and take the tokens of the service accounts that sign in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flux_bearer::preflight::AUDIENCE;
 use flux_bearer_azure::arm::FederatedCredential;
 
 use super::cloud::{Cloud, ManagedIdentity};
 use super::facts::{Facts, known};
-use super::identities::{Account, Use, subject, uses};
+use super::identities::{Account, Use, uses};
 use super::{Check, Fix, Verdict, Wrong, check, verdict};
 use crate::object::{printable, text, word};
 use crate::setup::{MAX_CREDENTIALS, credential_name};
@@ -19,7 +19,7 @@ const FEW_LEFT: usize = 18;
 
 pub(super) const CHECKS: &[Check] = &[
     check!("azure-identity", Warn, "every managed identity is there", ["cluster-reachable"], identity),
-    check!("azure-federation", Fail, "every identity takes the controller's tokens", [ISSUER], federation),
+    check!("azure-federation", Fail, "every identity takes the cluster's tokens", [ISSUER], federation),
     check!("azure-federation-subject", Fail, "the subject is right to its case", [ISSUER], of_subject),
     check!("azure-federation-issuer", Fail, "the issuer is right to its last slash", [ISSUER], of_issuer),
     check!("azure-federation-audience", Fail, "the audience is that of Entra ID", [ISSUER], of_audience),
@@ -81,7 +81,7 @@ fn is_registration(cloud: &Cloud, account: &Account) -> bool {
     found.into_iter().any(|found| !found.member.is_managed_identity)
 }
 
-/// The federated credential that comes nearest to what the controller's tokens say.
+/// The federated credential that comes nearest to what the tokens say.
 enum Nearest<'a> {
     /// It says the same.
     Right,
@@ -109,15 +109,22 @@ fn nearest<'a>(credentials: &'a [FederatedCredential], issuer: &str, subject: &s
     found.or_else(|| by_issuer.map(Nearest::Issuer)).unwrap_or(Nearest::None)
 }
 
-/// What is wrong with the federated credentials of each identity that signs in with the controller's tokens, where
-/// `evidence` says so of the nearest one.
+/// The service accounts that sign in as one identity, each once, as Entra ID compares them.
+fn subjects(facts: &Facts, uses: &[Use<'_>]) -> BTreeSet<String> {
+    uses.iter().filter_map(|one| one.subject(facts)).collect()
+}
+
+/// What is wrong with the federated credentials of each identity that a service account signs in as, where `evidence` says
+/// so of the nearest one.
 fn federated(facts: &Facts, evidence: impl Fn(&Nearest<'_>, &str, &str) -> Option<String>) -> Verdict {
-    let (subject, discovery) = (subject(facts), known(&facts.discovery)?);
+    let (cloud, discovery) = (known(&facts.cloud)?, known(&facts.discovery)?);
     let issuer = text(discovery, "/issuer");
-    each(facts, |found, uses| {
-        if !uses.iter().any(Use::is_federated) {
-            return Ok(None);
-        }
+    let accounts = accounts(facts)?;
+    let pairs = accounts
+        .iter()
+        .flat_map(|(account, uses)| subjects(facts, uses).into_iter().map(move |subject| (account, subject)));
+    verdict(pairs.map(|(account, subject)| {
+        let Some(found) = managed(cloud, account)? else { return Ok(None) };
         let credentials = known(&found.credentials)?;
         let nearest = nearest(credentials, issuer, &subject);
         let evidence = evidence(&nearest, issuer, &subject);
@@ -129,10 +136,10 @@ fn federated(facts: &Facts, evidence: impl Fn(&Nearest<'_>, &str, &str) -> Optio
             evidence: format!("managed identity {}: {evidence}", found.identity.name),
             fix: federate(found, name, credentials.len(), issuer, &subject),
         }))
-    })
+    }))
 }
 
-/// The command that makes a federated credential say what the controller's tokens do: the one of this name, or a new one.
+/// The command that makes a federated credential say what the tokens do: the one of this name, or a new one.
 fn federate(found: &ManagedIdentity, name: Option<&str>, count: usize, issuer: &str, subject: &str) -> Fix {
     let at = at(found);
     if name.is_none() && count >= MAX_CREDENTIALS {
@@ -166,7 +173,7 @@ fn federation(facts: &Facts) -> Verdict {
 fn of_subject(facts: &Facts) -> Verdict {
     federated(facts, |nearest, _, subject| match nearest {
         Nearest::Subject(one) => {
-            Some(format!("{} is for {:?}, and the controller is {subject:?}", one.name, printable(&one.subject)))
+            Some(format!("{} is for {:?}, and the service account is {subject:?}", one.name, printable(&one.subject)))
         }
         _ => None,
     })
@@ -195,7 +202,7 @@ fn of_audience(facts: &Facts) -> Verdict {
 fn room(facts: &Facts) -> Verdict {
     each(facts, |found, uses| {
         let count = known(&found.credentials)?.len();
-        let federated = uses.iter().any(Use::is_federated);
+        let federated = !subjects(facts, uses).is_empty();
         let fix = format!(
             "use an identity more for the next clusters (flux-bearer setup --identity NAME), or remove the credentials of \
              those that are gone: az identity federated-credential list {}",

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use flux_bearer::identity::Identity;
+use flux_bearer::identity::account_of as account_named;
 use flux_bearer::preflight::{AUDIENCE, MAX_OFFSET, definition as judge_definition, policy};
-use flux_bearer::resource::{IdentityKind, definition as our_definition};
+use flux_bearer::resource::{IdentityKind, IdentitySpec, definition as our_definition};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::facts::{Facts, account_of, argument, known, variable};
-use super::identities::pod;
+use super::identities::{pod, resolved};
 use super::rights::Deed;
 use super::{Check, Fix, Repair, Verdict, Wrong, check};
 use crate::manifests::CONTROLLER;
 use crate::object::{items, name, namespace, number, printable, text, word};
+use crate::tokens::Token;
 
 const NAMESPACE: &str = "controller-namespace";
 const DEPLOYED: &str = "controller-deployment";
@@ -180,8 +181,10 @@ fn service_account(facts: &Facts) -> Verdict {
 
 fn projected_token(facts: &Facts) -> Verdict {
     let tokens = known(&facts.tokens)?;
-    let federated = |kind: IdentityKind| kind == IdentityKind::WorkloadIdentity;
-    if !tokens.iter().any(|token| token.spec.as_ref().is_none_or(|spec| federated(spec.identity.kind))) {
+    let by_pod = |identity: &IdentitySpec| {
+        identity.kind == IdentityKind::WorkloadIdentity && identity.service_account_name.is_none()
+    };
+    if !tokens.iter().any(|token| token.spec.as_ref().is_none_or(|spec| by_pod(&spec.identity))) {
         return Ok(Vec::new());
     }
     let found = deployment(facts)?;
@@ -265,14 +268,31 @@ fn identity(facts: &Facts) -> Verdict {
     let mut wrong = Vec::new();
     for token in known(&facts.tokens)? {
         let Some(spec) = token.spec.as_ref().filter(|_| !injected) else { continue };
-        let resolved = Identity::resolve(&spec.identity, &token.namespace, &pod);
-        let allowed = resolved.and_then(|identity| identity.check_allowed(&token.namespace, &pod));
+        if let Some(gone) = missing_account(facts, token) {
+            wrong.push(gone);
+            continue;
+        }
+        let allowed =
+            resolved(facts, token, spec, &pod).and_then(|identity| identity.check_allowed(&token.namespace, &pod));
         wrong.extend(allowed.err().map(|failure| Wrong {
             evidence: format!("BearerToken {}/{}: {}", token.namespace, token.name, failure.cause),
             fix: Fix::Do(failure.fix.into_owned()),
         }));
     }
     Ok(wrong)
+}
+
+/// That the ServiceAccount which a BearerToken names was looked for and is not there.
+fn missing_account(facts: &Facts, token: &Token) -> Option<Wrong> {
+    let name = account_named(&token.spec.as_ref()?.identity)?;
+    let found = facts.accounts.get(&(token.namespace.clone(), name.to_owned()))?;
+    matches!(found, Ok(None)).then(|| Wrong {
+        evidence: format!("BearerToken {0}/{1}: there is no ServiceAccount {0}/{name}", token.namespace, token.name),
+        fix: Fix::Do(format!(
+            "kubectl -n {} create serviceaccount {name}, or correct spec.identity.serviceAccountName",
+            token.namespace
+        )),
+    })
 }
 
 /// `flux uninstall` deletes whatever carries Flux's label, a definition with all objects of its kind.

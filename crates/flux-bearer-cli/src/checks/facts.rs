@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flux_bearer::identity::account_of as account_named;
 use flux_bearer::preflight::{DEFINITION, POLICIES};
 use flux_bearer_azure::http::Http;
 use futures::future::join_all;
@@ -103,7 +104,7 @@ pub struct Facts {
     pub repositories: Known<Vec<Value>>,
     /// What pushes to GitRepositories: the `ImageUpdateAutomation`s.
     pub automations: Known<Vec<Value>>,
-    /// The service accounts that a Deployment or a GitRepository of these names.
+    /// The service accounts that a Deployment, a GitRepository or a BearerToken of these names.
     pub accounts: BTreeMap<Key, Known<Option<Value>>>,
     /// Metadata of the Secrets that a BearerToken or a GitRepository names.
     pub secrets: BTreeMap<Key, Known<Option<ObjectMeta>>>,
@@ -144,7 +145,9 @@ pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timesta
         None => None,
     };
     let (accounts, secrets) = tokio::join!(
-        join_all(accounts(namespace, &deployment, &source_controller, &repositories).map(|key| look.account(key))),
+        join_all(
+            accounts(namespace, &deployment, &source_controller, &repositories, &tokens).map(|key| look.account(key))
+        ),
         join_all(secrets(&tokens, &repositories).map(|key| look.metadata(key))),
     );
     let keys = keys.map(|document| issuer::key_ids(&document));
@@ -193,6 +196,7 @@ fn accounts(
     deployment: &Known<Option<Value>>,
     source_controller: &Known<Option<Value>>,
     repositories: &Known<Vec<Value>>,
+    tokens: &Known<Vec<Token>>,
 ) -> impl Iterator<Item = Key> {
     let own = deployment.iter().flatten().map(|deployment| (home.to_owned(), account_of(deployment).to_owned()));
     let default = source_controller.iter().flatten().next().map(default_account).unwrap_or_default();
@@ -203,7 +207,11 @@ fn accounts(
         };
         (!account.is_empty()).then(|| (namespace(repository).to_owned(), account))
     });
-    own.chain(named).collect::<std::collections::BTreeSet<_>>().into_iter()
+    let signing_in = tokens.iter().flatten().filter_map(|token| {
+        let account = account_named(&token.spec.as_ref()?.identity)?;
+        Some((token.namespace.clone(), account.to_owned()))
+    });
+    own.chain(named).chain(signing_in).collect::<std::collections::BTreeSet<_>>().into_iter()
 }
 
 /// The service account of a Deployment's Pods.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use flux_bearer::identity::{Allowed, Identity, Pod};
+use flux_bearer::failure::Failure;
+use flux_bearer::identity::{Allowed, Claims, Identity, Pod, account_of as account_named};
 use flux_bearer::repository::Repository;
+use flux_bearer::resource::BearerTokenSpec;
 use serde_json::Value;
 
 use super::facts::{Facts, account_of, argument, known, variable};
@@ -31,9 +33,18 @@ pub(super) struct Use<'a> {
 }
 
 impl Use<'_> {
-    /// Whether it signs in with the controller's service account token.
-    pub(super) fn is_federated(&self) -> bool {
-        matches!(self.identity, Identity::WorkloadIdentity { .. })
+    /// Whose service account tokens it signs in with, as Entra ID compares it; nothing where it signs in otherwise.
+    pub(super) fn subject(&self, facts: &Facts) -> Option<String> {
+        match &self.identity {
+            Identity::WorkloadIdentity { .. } => {
+                let account = facts.deployment.iter().flatten().next().map_or(CONTROLLER, account_of);
+                Some(format!("system:serviceaccount:{}:{account}", facts.namespace))
+            }
+            Identity::ServiceAccount { namespace, account, .. } => {
+                Some(format!("system:serviceaccount:{namespace}:{account}"))
+            }
+            _ => None,
+        }
     }
 
     /// Whether its identity may be a managed one.
@@ -52,7 +63,7 @@ pub(super) fn uses(facts: &Facts) -> Result<Vec<Use<'_>>, String> {
     let pod = pod(facts);
     let found = known(&facts.tokens)?.iter().filter_map(|token| {
         let spec = token.spec.as_ref()?;
-        let identity = Identity::resolve(&spec.identity, &token.namespace, &pod).ok()?;
+        let identity = resolved(facts, token, spec, &pod).ok()?;
         let account = Account {
             tenant: identity.tenant_id().or(pod.tenant_id.as_deref()).map(str::to_ascii_lowercase),
             client: identity.client_id()?.to_ascii_lowercase(),
@@ -60,6 +71,15 @@ pub(super) fn uses(facts: &Facts) -> Result<Vec<Use<'_>>, String> {
         Some(Use { token, identity, account, repositories: repositories(facts, token, &spec.repositories) })
     });
     Ok(found.collect())
+}
+
+/// The identity that a BearerToken means, with what its ServiceAccount says as far as that was seen.
+pub(super) fn resolved(facts: &Facts, token: &Token, spec: &BearerTokenSpec, pod: &Pod) -> Result<Identity, Failure> {
+    let account = account_named(&spec.identity).map(|name| (token.namespace.clone(), name.to_owned()));
+    let found = account.and_then(|key| facts.accounts.get(&key)?.as_ref().ok()?.as_ref());
+    let annotations = found.and_then(|found| found.pointer("/metadata/annotations")).cloned().unwrap_or_default();
+    let claims = Claims::of(&serde_json::from_value(annotations).unwrap_or_default());
+    Identity::resolve(&spec.identity, &token.namespace, pod, &claims)
 }
 
 /// Those that a BearerToken names, and those of the GitRepositories that read its Secret.
@@ -93,10 +113,4 @@ pub(super) fn pod(facts: &Facts) -> Pod {
         client_id: value("AZURE_CLIENT_ID", "--client-id"),
         allowed: allowed.collect(),
     }
-}
-
-/// Whose service account tokens the controller signs in with, as Entra ID compares it.
-pub(super) fn subject(facts: &Facts) -> String {
-    let account = facts.deployment.iter().flatten().next().map_or(CONTROLLER, account_of);
-    format!("system:serviceaccount:{}:{account}", facts.namespace)
 }

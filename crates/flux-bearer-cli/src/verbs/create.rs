@@ -1,7 +1,7 @@
 //! `create bearertoken`: makes or changes one, or prints it for Git with `--export`.
 
 use flux_bearer::failure::Failure;
-use flux_bearer::identity::{Identity, Pod};
+use flux_bearer::identity::{Claims, Identity, Pod};
 use flux_bearer::repository::Repository;
 use flux_bearer::resource::{BearerTokenSpec, DeletionPolicy, Format as Keys, IdentityKind, IdentitySpec};
 use serde_json::{Map, Value, json};
@@ -55,6 +55,7 @@ fn spec(wanted: &CreateBearerToken) -> Value {
         ("clientId", text(&wanted.client_id)),
         ("objectId", text(&wanted.object_id)),
         ("resourceId", text(&wanted.resource_id)),
+        ("serviceAccountName", text(&wanted.service_account)),
         ("secretRef", wanted.secret_ref.as_ref().map(|name| json!({"name": name}))),
     ]);
     let formats: Vec<Keys> = wanted.formats.iter().copied().map(Keys::from).collect();
@@ -81,9 +82,10 @@ fn check(name: &str, spec: &Value) -> Result<(), Trouble> {
     let spec: BearerTokenSpec = serde_json::from_value(spec.clone()).map_err(|_| {
         Trouble::usage("the flags make no spec that can be read", "flux-bearer create bearertoken --help")
     })?;
-    for name in [Some(name), spec.secret.name.as_deref(), spec.identity.secret_ref.as_ref().map(|at| at.name.as_str())]
-    {
-        check_name(name.unwrap_or("unnamed"))?;
+    let identity = &spec.identity;
+    let referred = [identity.service_account_name.as_deref(), identity.secret_ref.as_ref().map(|at| at.name.as_str())];
+    for name in [Some(name), spec.secret.name.as_deref()].into_iter().chain(referred).flatten() {
+        check_name(name)?;
     }
     check_identity(&spec.identity)?;
     for url in &spec.repositories {
@@ -103,7 +105,7 @@ fn check_name(name: &str) -> Result<(), Trouble> {
 
 /// The CRD's rules about what goes with what, in the words of the flags; then what the controller itself would say.
 fn check_identity(identity: &IdentitySpec) -> Result<(), Trouble> {
-    use IdentityKind::{ClientCertificate, ClientSecret, ManagedIdentity};
+    use IdentityKind::{ClientCertificate, ClientSecret, ManagedIdentity, WorkloadIdentity};
     let of_machine = identity.kind == ManagedIdentity;
     if !of_machine && (identity.object_id.is_some() || identity.resource_id.is_some()) {
         let cause = "--object-id and --resource-id select a managed identity";
@@ -124,10 +126,18 @@ fn check_identity(identity: &IdentitySpec) -> Result<(), Trouble> {
         let fix = "add --identity-type client-secret or client-certificate, or leave --secret-ref out";
         return Err(Trouble::usage(cause, fix));
     }
-    // What the pod may bring along is the controller's to know: here it counts as there.
+    if identity.kind != WorkloadIdentity && identity.service_account_name.is_some() {
+        let cause = "--service-account belongs to --identity-type workload-identity";
+        return Err(Trouble::usage(cause, "leave one of the two out"));
+    }
+    // What the pod or a ServiceAccount may bring along is the controller's to know: here it counts as there.
     let nobody = "00000000-0000-0000-0000-000000000000".to_owned();
-    let pod = Pod { tenant_id: Some(nobody.clone()), client_id: Some(nobody), ..Pod::default() };
-    Identity::resolve(identity, "", &pod).map(drop).map_err(usage)
+    let pod = Pod { tenant_id: Some(nobody.clone()), ..Pod::default() };
+    let mut identity = identity.clone();
+    if identity.kind == WorkloadIdentity {
+        identity.client_id.get_or_insert(nobody);
+    }
+    Identity::resolve(&identity, "", &pod, &Claims::default()).map(drop).map_err(usage)
 }
 
 fn usage(failure: Failure) -> Trouble {

@@ -21,6 +21,7 @@ fn identity(name: &str) -> Arc<Identity> {
 #[allow(clippy::struct_excessive_bools, reason = "as many as an observation has")]
 struct Given {
     wanted: Result<Wanted, Failure>,
+    account: Option<Account>,
     held: Held,
     unsure: bool,
     minted: Option<Arc<Token>>,
@@ -50,6 +51,7 @@ fn given(held: Held) -> Given {
             adopt: false,
             deletion_policy: DeletionPolicy::Retain,
         }),
+        account: None,
         held,
         unsure: false,
         minted: None,
@@ -78,6 +80,7 @@ impl Given {
             named: None,
             suspend: self.suspend,
             wanted: self.wanted.as_ref(),
+            account: self.account.as_ref(),
             rival: self.rival.as_deref(),
             held: &self.held,
             unsure: self.unsure,
@@ -122,6 +125,7 @@ fn name(action: &Action) -> String {
     match action {
         Action::Rest => "rest".into(),
         Action::Look => "look".into(),
+        Action::Introduce => "introduce".into(),
         Action::Mint(identity) => format!("mint {}", identity.client_id().unwrap_or_default()),
         Action::Write(write) => format!("write {}", write.token.fingerprint),
         Action::Probe(_, token) => format!("probe {}", token.fingerprint),
@@ -649,4 +653,52 @@ fn other_keys_are_written_at_once() {
     let mut world = given(filled("new", HOUR));
     world.wanted.as_mut().unwrap().formats = &[Format::Basic];
     assert_eq!(world.does(minutes(1)), "mint new");
+}
+
+/// What is known of a ServiceAccount that was read, or not, for the work in hand.
+fn read(fresh: bool) -> Account {
+    Account { fresh, failing: None }
+}
+
+#[test]
+fn a_service_account_is_read_before_anything_is_wanted_and_before_each_mint() {
+    let absent = || given(Held::Absent);
+    let unread = Failure::new("Unread", Class::Transient, "Unread", "not read", "wait");
+    let unknown = Given { account: Some(read(false)), wanted: Err(unread), ..absent() };
+    assert_eq!(unknown.does(HOUR), "introduce");
+    assert_eq!(Given { suspend: true, ..unknown }.does(HOUR), "rest", "a suspended one is not read");
+    assert_eq!(Given { account: Some(read(true)), ..absent() }.does(HOUR), "mint new");
+    assert_eq!(Given { account: Some(read(false)), ..absent() }.does(HOUR), "introduce");
+    let under_way = Given { account: Some(read(false)), in_flight: true, ..absent() };
+    assert_eq!(under_way.does(HOUR), "rest");
+    let paused = Given { account: Some(read(false)), failing: Some(failing(90002, HOUR, HOUR, 2 * HOUR)), ..absent() };
+    assert_eq!(paused.does(HOUR), "rest", "it is read when it signs in, not while it may not");
+}
+
+#[test]
+fn a_service_account_that_says_another_identity_leaves_the_last_working_one_renewing_unread() {
+    let changed = Given { account: Some(read(false)), ..given(filled("old", HOUR)) };
+    assert_eq!(changed.does(minutes(1)), "introduce", "the new one is looked at");
+    let known = Given { account: Some(read(true)), failing: Some(failing(700_016, HOUR, HOUR, 2 * HOUR)), ..changed };
+    assert_eq!(known.does(minutes(1)), "rest");
+    assert_eq!(known.does(minutes(28)), "mint old", "the old one is not asked whether it may");
+}
+
+#[test]
+fn a_look_at_a_service_account_that_fails_pauses_like_any_other_and_is_told() {
+    let failure = || Failure::new("ServiceAccountMissing", Class::Starting, "HTTP 404", "none", "make one");
+    let run = |retry: Duration| Failing { failure: failure(), since: NOW, at: NOW, attempts: 1, retry_at: NOW + retry };
+    let account = |retry| Some(Account { fresh: false, failing: Some(run(retry)) });
+    let first = Given { account: account(minutes(5)), wanted: Err(failure()), ..given(Held::Absent) };
+    assert_eq!(first.does(minutes(1)), "rest");
+    assert_eq!(first.decide(minutes(1)).wake, Some(NOW + minutes(5)));
+    assert_eq!(first.condition(minutes(1), READY), says("False", "ServiceAccountMissing"));
+    assert_eq!(first.does(minutes(5)), "introduce");
+    let asked = Request { value: "now".into(), seen_at: NOW + minutes(1) };
+    assert_eq!(Given { request: Some(asked), ..first }.does(minutes(1)), "introduce", "a request cuts the pause short");
+    // Of one that was known before.
+    let later = Given { account: account(HOUR), ..given(filled("new", HOUR)) };
+    assert_eq!(later.condition(minutes(1), REFRESH_FAILING), None, "no mint is due");
+    assert_eq!(later.condition(minutes(30), REFRESH_FAILING), says("True", "ServiceAccountMissing"));
+    assert_eq!(later.condition(minutes(30), READY), says("True", "Succeeded"));
 }

@@ -13,16 +13,18 @@ pub enum About<'a> {
     Secret(Place<'a>),
     /// A Secret whose client secret is read.
     Credential(Place<'a>),
+    /// A ServiceAccount that signs in: its metadata, or a token of it.
+    Account(Place<'a>),
     /// Anything else that is written, in words.
     Other(&'static str),
 }
 
-/// A Secret, and the controller that wants it.
+/// A Secret or ServiceAccount, and the controller that wants it.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// Namespace of the Secret.
+    /// Its namespace.
     pub namespace: &'a str,
-    /// Name of the Secret.
+    /// Its name.
     pub name: &'a str,
     /// Namespace of the controller.
     pub controller: &'a str,
@@ -42,7 +44,7 @@ pub fn from_answer(status: u16, causes: &[Cause<'_>], about: About<'_>, retry_af
     let code = format!("HTTP {status}");
     let names = |field: &str| causes.iter().any(|cause| cause.field == field);
     let name = match about {
-        About::Secret(place) | About::Credential(place) => place.name,
+        About::Secret(place) | About::Credential(place) | About::Account(place) => place.name,
         About::Other(_) => "",
     };
     let failure = match (status, about) {
@@ -57,6 +59,14 @@ pub fn from_answer(status: u16, causes: &[Cause<'_>], about: About<'_>, retry_af
         (404, About::Other(what)) => {
             Failure::new(GONE, Permanent, code, format!("{what}: there is none any more"), "Nothing to do")
         }
+        // It may be on its way, in the same apply.
+        (404, About::Account(Place { namespace, name, .. })) => Failure::new(
+            "ServiceAccountMissing",
+            Starting,
+            code,
+            format!("there is no ServiceAccount {name} in the BearerToken's namespace"),
+            format!("kubectl -n {namespace} create serviceaccount {name}, or correct spec.identity.serviceAccountName"),
+        ),
         (404, _) => Failure::new(
             NO_NAMESPACE,
             Permanent,
@@ -83,6 +93,13 @@ pub fn from_answer(status: u16, causes: &[Cause<'_>], about: About<'_>, retry_af
         (422, _) if names("metadata.uid") || names("type") => busy(code),
         (409 | 429 | 408 | 500.., _) => busy(code),
         (_, About::Other(what)) => rejected(code, what),
+        (_, About::Account(_)) => Failure::new(
+            "ServiceAccountRefused",
+            Permanent,
+            code,
+            format!("the Kubernetes API gives no token of ServiceAccount {name}"),
+            "Look for an admission policy or webhook that guards it",
+        ),
         _ => rejected(code, &format!("Secret {name}")),
     };
     failure.retry_after(retry_after)
@@ -102,12 +119,18 @@ fn forbidden(code: String, about: About<'_>) -> Failure {
         About::Secret(place) => (
             "Forbidden",
             format!("the controller may not read and write Secret {}", place.name),
-            grant(place, "get,list,watch,create,patch"),
+            grant(place, "get,list,watch,create,patch", "secrets"),
         ),
         About::Credential(place) => (
             "CredentialForbidden",
             format!("the controller may not read Secret {}, which holds the credential of the identity", place.name),
-            grant(place, "get"),
+            grant(place, "get", "secrets"),
+        ),
+        About::Account(place) => (
+            "ServiceAccountForbidden",
+            "the controller may not read the ServiceAccount of spec.identity.serviceAccountName and ask for its tokens"
+                .to_owned(),
+            grant(place, "get,create", "serviceaccounts,serviceaccounts/token"),
         ),
         About::Other(what) => (
             "Forbidden",
@@ -118,13 +141,15 @@ fn forbidden(code: String, about: About<'_>) -> Failure {
     Failure::new(reason, Starting, code, cause, fix)
 }
 
-/// The commands that give the controller these verbs on one Secret, whatever Roles there are. Whole, they fit into a
+/// The commands that give the controller these verbs on one object, whatever Roles there are. Whole, they fit into a
 /// condition beside the cause.
-fn grant(place: Place<'_>, verbs: &str) -> String {
+fn grant(place: Place<'_>, verbs: &str, resource: &str) -> String {
     let Place { namespace, name, controller } = place;
     let role = if name.len() > 63 { fingerprint(name) } else { name.to_owned() };
+    // A ServiceAccount often has the name of a Secret.
+    let role = if resource == "secrets" { role } else { format!("account-{role}") };
     format!(
-        "kubectl -n {namespace} create role flux-bearer-{role} --verb={verbs} --resource=secrets --resource-name={name} && \
+        "kubectl -n {namespace} create role flux-bearer-{role} --verb={verbs} --resource={resource} --resource-name={name} && \
          kubectl -n {namespace} create rolebinding flux-bearer-{role} --role=flux-bearer-{role} \
          --serviceaccount={controller}:flux-bearer-controller"
     )
@@ -175,6 +200,15 @@ mod tests {
             let cause = Cause { field, ..Cause::default() };
             assert_eq!(reason(status, cause, About::Secret(PLACE)), expected, "{status} {field:?}");
         }
+        let cases = [
+            (403, "ServiceAccountForbidden"),
+            (404, "ServiceAccountMissing"),
+            (422, "ServiceAccountRefused"),
+            (503, "KubernetesUnavailable"),
+        ];
+        for (status, expected) in cases {
+            assert_eq!(reason(status, Cause::default(), About::Account(PLACE)), expected, "{status}");
+        }
     }
 
     #[test]
@@ -202,6 +236,11 @@ mod tests {
         let credential = from_answer(403, &[], About::Credential(PLACE), None);
         assert_eq!(credential.reason, "CredentialForbidden");
         assert!(credential.fix.contains("--verb=get --resource=secrets --resource-name=s "), "{credential}");
+        let account = from_answer(403, &[], About::Account(PLACE), None);
+        assert_eq!(account.reason, "ServiceAccountForbidden");
+        let grant = "create role flux-bearer-account-s --verb=get,create --resource=serviceaccounts,serviceaccounts/token \
+                     --resource-name=s ";
+        assert!(account.fix.contains(grant), "{account}");
         let other = from_answer(403, &[], About::Other("Events"), None);
         assert!(other.cause.contains("Events") && other.fix.contains("ClusterRole flux-bearer-controller"), "{other}");
     }
@@ -210,7 +249,9 @@ mod tests {
     fn the_commands_are_whole_in_a_condition_whatever_the_names() {
         let (namespace, name) = ("n".repeat(63), "s".repeat(253));
         let place = Place { namespace: &namespace, name: &name, controller: &namespace };
-        let told = from_answer(403, &[], About::Secret(place), None).to_string();
-        assert!(told.len() <= 1024 && told.ends_with(":flux-bearer-controller"), "{}: {told}", told.len());
+        for about in [About::Secret(place), About::Account(place)] {
+            let told = from_answer(403, &[], about, None).to_string();
+            assert!(told.len() <= 1024 && told.ends_with(":flux-bearer-controller"), "{}: {told}", told.len());
+        }
     }
 }

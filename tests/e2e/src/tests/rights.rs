@@ -109,6 +109,11 @@ async fn components(run: &Run, world: &World<'_>, kinds: &[Kind]) -> anyhow::Res
     apply("credential-secrets", [base(), vec![credential]].concat()).await?;
     world.cluster.delete(&format!("{OF_NAMESPACE}/flux-bearer-controller-credentials")).await?;
 
+    let account = |verb, resource| may(verb, resource).within(NAMESPACE).named(&["flux-bearer-identity"]);
+    let accounts = vec![account("get", "serviceaccounts"), account("create", "serviceaccounts/token")];
+    apply("token-request", [base(), accounts].concat()).await?;
+    world.cluster.delete(&format!("{OF_NAMESPACE}/flux-bearer-controller-accounts")).await?;
+
     let any = may("get list watch create patch", "secrets");
     apply("open", [base(), vec![any]].concat()).await?;
     world.cluster.delete(&format!("{OF_CLUSTER}/flux-bearer-controller-open")).await?;

@@ -1,5 +1,6 @@
-//! Two tenants, each with a namespace, an identity and a repository of its own. One of them, who may edit all that is in its
-//! namespace, tries every way it has to another token than its own, or to what that token opens.
+//! Two tenants, each with a namespace and a repository of its own, and with two identities: one that the pod is allowed to be
+//! for it, and one that its own ServiceAccount is. One of them, who may edit all that is in its namespace, tries every way it
+//! has to another token than its own, or to what that token opens.
 
 use std::time::Duration;
 
@@ -19,20 +20,37 @@ use crate::world::{READY, Run, World};
 
 pub(super) const NAME: &str = "tenants";
 
-/// One tenant: its namespace, its repository, and its identity.
+/// One tenant: its namespace, its repository, its identities and its ServiceAccount.
 struct Tenant {
     namespace: &'static str,
     repository: &'static str,
     client_id: &'static str,
+    account: &'static str,
+    client_of_account: &'static str,
 }
 
-const TENANTS: [Tenant; 2] = [
-    Tenant { namespace: "team-a", repository: "app-a", client_id: "00000000-bbbb-4000-8000-00000000000a" },
-    Tenant { namespace: "team-b", repository: "app-b", client_id: "00000000-bbbb-4000-8000-00000000000b" },
+static TENANTS: [Tenant; 2] = [
+    Tenant {
+        namespace: "team-a",
+        repository: "app-a",
+        client_id: "00000000-bbbb-4000-8000-00000000000a",
+        account: "flux-of-a",
+        client_of_account: "00000000-bbbb-4000-8000-00000000001a",
+    },
+    Tenant {
+        namespace: "team-b",
+        repository: "app-b",
+        client_id: "00000000-bbbb-4000-8000-00000000000b",
+        account: "flux-of-b",
+        client_of_account: "00000000-bbbb-4000-8000-00000000001b",
+    },
 ];
 
 /// Name of each tenant's Secret, BearerToken and GitRepository.
 const OBJECT: &str = "git";
+
+/// Name of the same three of its ServiceAccount's identity.
+const BY_ACCOUNT: &str = "by-account";
 
 /// Name of what the tenant makes besides. Its Secret, too, is one that the controller may fill.
 const ATTEMPT: &str = "attempt";
@@ -54,8 +72,11 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.start_controller(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let [ours, theirs] = &TENANTS;
     for tenant in [ours, theirs] {
-        world.cluster.wait_ready(&tenant.path("source.toolkit.fluxcd.io/v1", "gitrepositories", OBJECT), READY).await?;
-        world.story.tell(&format!("{} pulls {}", tenant.namespace, tenant.repository));
+        for object in [OBJECT, BY_ACCOUNT] {
+            let path = tenant.path("source.toolkit.fluxcd.io/v1", "gitrepositories", object);
+            world.cluster.wait_ready(&path, READY).await?;
+            world.story.tell(&format!("{} pulls {} with Secret {object}", tenant.namespace, tenant.repository));
+        }
     }
     for (attempt, name) in ATTEMPTS {
         let ended = attempt(&world, ours, theirs).await.with_context(|| (*name).to_owned())?;
@@ -66,7 +87,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.check_log()
 }
 
-/// An identity and a repository for each, and nothing of one for the other.
+/// Two identities and a repository for each, and nothing of one for the other.
 async fn set_up_azure(run: &Run, world: &World<'_>) -> anyhow::Result<()> {
     for tenant in &TENANTS {
         let folder = run.folder.join(format!("{}.git", tenant.repository));
@@ -75,24 +96,30 @@ async fn set_up_azure(run: &Run, world: &World<'_>) -> anyhow::Result<()> {
     }
     let change = |state: &mut flux_bearer_sim::state::State| {
         for tenant in &TENANTS {
-            let object_id = tenant.client_id.replace("bbbb", "cccc");
-            let identity = Application {
-                name: tenant.namespace.to_owned(),
-                kind: Kind::ManagedIdentity,
-                client_id: tenant.client_id.to_owned(),
-                object_id: object_id.clone(),
-                federated_credentials: vec![credential("system:serviceaccount:flux-system:flux-bearer-controller")],
-                ..Application::default()
-            };
-            state.tenants.iter_mut().for_each(|one| one.applications.push(identity.clone()));
+            let own = format!("system:serviceaccount:{}:{}", tenant.namespace, tenant.account);
+            let controllers = "system:serviceaccount:flux-system:flux-bearer-controller";
+            let identities = [(tenant.client_id, controllers), (tenant.client_of_account, &*own)];
+            let objects = identities.map(|(client_id, _)| client_id.replace("bbbb", "cccc"));
+            for ((client_id, subject), object_id) in identities.into_iter().zip(&objects) {
+                let identity = Application {
+                    name: format!("{}-{}", tenant.namespace, subject.rsplit(':').next().unwrap_or_default()),
+                    kind: Kind::ManagedIdentity,
+                    client_id: client_id.to_owned(),
+                    object_id: object_id.clone(),
+                    federated_credentials: vec![credential(subject)],
+                    ..Application::default()
+                };
+                state.tenants.iter_mut().for_each(|one| one.applications.push(identity.clone()));
+            }
             for organization in &mut state.organizations {
-                organization.members.push(Member { object_id: object_id.clone(), ..Member::default() });
+                let member = |object_id: &String| Member { object_id: object_id.clone(), ..Member::default() };
+                organization.members.extend(objects.iter().map(member));
                 for project in &mut organization.projects {
-                    project.readers.push(object_id.clone());
+                    project.readers.extend(objects.clone());
                     project.repositories.push(Stored {
                         name: tenant.repository.to_owned(),
                         path: Some(format!("{}.git", tenant.repository).into()),
-                        readers: vec![object_id.clone()],
+                        readers: objects.to_vec(),
                         ..Stored::default()
                     });
                 }
@@ -116,11 +143,18 @@ impl Tenant {
         format!("person-of-{}", self.namespace)
     }
 
-    /// Its namespace, and what an administrator gives it: the right to edit, and the controller's to fill one Secret.
+    /// Its namespace, and what an administrator gives it: the right to edit, and the controller's to fill its Secrets and to
+    /// have tokens of its ServiceAccount.
     async fn set_up(&self, world: &World<'_>) -> anyhow::Result<()> {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
         world.cluster.apply(&namespace.to_string()).await?;
-        controller::name_secrets(&world.cluster, self.namespace, &[OBJECT.to_owned(), ATTEMPT.to_owned()]).await?;
+        let secrets = [OBJECT, BY_ACCOUNT, ATTEMPT].map(str::to_owned);
+        controller::name_secrets(&world.cluster, self.namespace, &secrets).await?;
+        let rights = include_str!("../../../../deploy/components/token-request/rights.yaml");
+        let rights =
+            rights.replace("namespace: flux-system\n  labels", &format!("namespace: {}\n  labels", self.namespace));
+        world.cluster.apply(&rights.replace("flux-bearer-identity", self.account)).await?;
+        world.cluster.apply(&self.service_account(self.client_of_account).to_string()).await?;
         let group = "rbac.authorization.k8s.io";
         let (person, metadata) = (self.person(), json!({"name": "flux", "namespace": self.namespace}));
         let subjects = json!([{"apiGroup": group, "kind": "User", "name": person}]);
@@ -140,7 +174,18 @@ impl Tenant {
         }
         let identity = json!({"identity": {"tenantId": TENANT_ID, "clientId": self.client_id}});
         world.cluster.apply(&bearer_token(self.namespace, OBJECT, &identity).to_string()).await?;
-        world.cluster.apply(&self.repository(OBJECT, &self.url(), OBJECT).to_string()).await
+        world.cluster.apply(&self.repository(OBJECT, &self.url(), OBJECT).to_string()).await?;
+        let identity = json!({"identity": {"serviceAccountName": self.account}});
+        world.cluster.apply(&bearer_token(self.namespace, BY_ACCOUNT, &identity).to_string()).await?;
+        world.cluster.apply(&self.repository(BY_ACCOUNT, &self.url(), BY_ACCOUNT).to_string()).await
+    }
+
+    /// Its ServiceAccount, annotated with this client id.
+    fn service_account(&self, client_id: &str) -> Value {
+        let annotations =
+            json!({"azure.workload.identity/client-id": client_id, "azure.workload.identity/tenant-id": TENANT_ID});
+        let metadata = json!({"name": self.account, "namespace": self.namespace, "annotations": annotations});
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
     }
 
     fn repository(&self, name: &str, url: &str, secret: &str) -> Value {
@@ -200,15 +245,17 @@ impl Tenant {
 /// Why an identity is refused that is not the namespace's.
 const NOT_ALLOWED: &str = "IdentityNotAllowed";
 
-/// Each Secret holds the token of its tenant's identity and of no other.
+/// Each Secret holds the token of its own identity and of no other.
 async fn own_token_alone(world: &World<'_>) -> anyhow::Result<()> {
-    for tenant in &TENANTS {
+    let secrets =
+        |tenant: &'static Tenant| [(tenant, OBJECT, tenant.client_id), (tenant, BY_ACCOUNT, tenant.client_of_account)];
+    for (tenant, secret, own) in TENANTS.iter().flat_map(secrets) {
         wait_for("the Secret to hold its own token", ANSWER, async || {
-            let path = format!("/api/v1/namespaces/{}/secrets/{OBJECT}", tenant.namespace);
-            let secret = world.cluster.get(&path).await?;
-            let token = secret.pointer("/data/bearerToken").and_then(Value::as_str).context("no token")?;
+            let path = format!("/api/v1/namespaces/{}/secrets/{secret}", tenant.namespace);
+            let found = world.cluster.get(&path).await?;
+            let token = found.pointer("/data/bearerToken").and_then(Value::as_str).context("no token")?;
             let whose = client_of(token)?;
-            ensure!(whose == tenant.client_id, "the Secret of {} holds a token of {whose}", tenant.namespace);
+            ensure!(whose == own, "Secret {secret} of {} holds a token of {whose}", tenant.namespace);
             Ok(())
         })
         .await?;
@@ -257,6 +304,21 @@ const ATTEMPTS: &[(Attempt, &str)] = &[
         "a BearerToken of the machine's identity",
     ),
     (|world, ours, theirs| Box::pin(guessed_secret(world, ours, theirs)), "the other's identity by a guessed secret"),
+    (|world, ours, theirs| Box::pin(unnamed_account(world, ours, theirs)), "naming the other's ServiceAccount"),
+    (|world, ours, theirs| Box::pin(account_by_path(world, ours, theirs)), "naming it by a path"),
+    (
+        |world, ours, theirs| Box::pin(contradicted(world, ours, theirs)),
+        "its own ServiceAccount as the other's identity, against the annotation",
+    ),
+    (
+        |world, ours, theirs| Box::pin(annotated(world, ours, theirs.client_of_account)),
+        "its own ServiceAccount, annotated with the identity of the other's",
+    ),
+    (
+        |world, ours, theirs| Box::pin(annotated(world, ours, theirs.client_id)),
+        "its own ServiceAccount, annotated with what the pod may be for the other",
+    ),
+    (|world, ours, theirs| Box::pin(account_token(world, ours, theirs)), "a token of the other's ServiceAccount"),
     (
         |world, ours, theirs| Box::pin(repointed(world, ours, theirs)),
         "its own BearerToken, changed to the other's identity",
@@ -290,6 +352,45 @@ async fn guessed_secret(world: &World<'_>, ours: &Tenant, theirs: &Tenant) -> an
     let identity =
         json!({"type": "ClientSecret", "tenantId": TENANT_ID, "clientId": theirs.client_id, "secretRef": reference});
     ours.refused_token(world, json!({"identity": identity}), "CredentialForbidden").await
+}
+
+/// In its own namespace there is none of that name, and none that the controller may look for.
+async fn unnamed_account(world: &World<'_>, ours: &Tenant, theirs: &Tenant) -> anyhow::Result<String> {
+    let identity = json!({"serviceAccountName": theirs.account, "clientId": theirs.client_of_account});
+    ours.refused_token(world, json!({"identity": identity}), "ServiceAccountForbidden").await
+}
+
+async fn account_by_path(world: &World<'_>, ours: &Tenant, theirs: &Tenant) -> anyhow::Result<String> {
+    for name in [
+        format!("{}/{}", theirs.namespace, theirs.account),
+        format!("../../{}/serviceaccounts/{}", theirs.namespace, theirs.account),
+    ] {
+        let spec = json!({"identity": {"serviceAccountName": name}});
+        let Err(error) = ours.apply(world, &bearer_token(ours.namespace, ATTEMPT, &spec)).await else {
+            bail!("{name} was stored")
+        };
+        ensure!(format!("{error:#}").contains("spec.identity.serviceAccountName"), "{error:#}");
+    }
+    Ok("not stored".to_owned())
+}
+
+async fn contradicted(world: &World<'_>, ours: &Tenant, theirs: &Tenant) -> anyhow::Result<String> {
+    let identity = json!({"serviceAccountName": ours.account, "clientId": theirs.client_of_account});
+    ours.refused_token(world, json!({"identity": identity}), "InvalidIdentity").await
+}
+
+/// Entra ID compares the subject, whatever the annotation says.
+async fn annotated(world: &World<'_>, ours: &Tenant, client_id: &str) -> anyhow::Result<String> {
+    ours.apply(world, &ours.service_account(client_id)).await?;
+    let spec = json!({"identity": {"serviceAccountName": ours.account}});
+    let ended = ours.refused_token(world, spec, "FederatedCredentialMismatch").await;
+    ours.apply(world, &ours.service_account(ours.client_of_account)).await?;
+    ended
+}
+
+async fn account_token(world: &World<'_>, ours: &Tenant, theirs: &Tenant) -> anyhow::Result<String> {
+    let (there, audience) = (format!("--namespace={}", theirs.namespace), format!("--audience={AUDIENCE}"));
+    forbidden(ours.kubectl(world, &[&there, "create", "token", theirs.account, &audience], "")).await
 }
 
 /// The identity that filled the Secret goes on with it.
