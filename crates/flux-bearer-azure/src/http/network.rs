@@ -40,7 +40,7 @@ const MAX_IDLE: usize = 4;
 const MAX_BUFFER: usize = 64 * 1024;
 
 /// Longest file of extra CA certificates, in bytes: a slow parse of a huge one must not stop the start.
-const MAX_CA_BYTES: usize = 256 * 1024;
+pub const MAX_CA_BYTES: usize = 256 * 1024;
 
 /// What the operator says about the network. It may hold a proxy's password, so it has no `Debug`.
 #[derive(Clone, Default)]
