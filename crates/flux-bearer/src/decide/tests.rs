@@ -26,6 +26,7 @@ struct Given {
     minted: Option<Arc<Token>>,
     failing: Option<Failing>,
     in_flight: bool,
+    outdated: bool,
     last_working: Option<Arc<Token>>,
     last_failing: Option<Failing>,
     probes: Vec<Probe>,
@@ -55,6 +56,7 @@ fn given(held: Held) -> Given {
         minted: None,
         failing: None,
         in_flight: false,
+        outdated: false,
         last_working: None,
         last_failing: None,
         probes: vec![],
@@ -81,11 +83,16 @@ impl Given {
             rival: self.rival.as_deref(),
             held: &self.held,
             unsure: self.unsure,
-            mint: Mint { token: self.minted.as_ref(), failing: self.failing.as_ref(), in_flight: self.in_flight },
+            mint: Mint {
+                token: self.minted.as_ref(),
+                failing: self.failing.as_ref(),
+                in_flight: self.in_flight,
+                outdated: self.outdated,
+            },
             last_working: Mint {
                 token: self.last_working.as_ref(),
                 failing: self.last_failing.as_ref(),
-                in_flight: false,
+                ..Mint::default()
             },
             probes: &self.probes,
             probing: self.probing,
@@ -649,4 +656,38 @@ fn other_keys_are_written_at_once() {
     let mut world = given(filled("new", HOUR));
     world.wanted.as_mut().unwrap().formats = &[Format::Basic];
     assert_eq!(world.does(minutes(1)), "mint new");
+}
+
+#[test]
+fn a_token_that_a_repository_finds_outdated_is_replaced_at_once_while_a_newer_one_can_be_had() {
+    let mut given = given(filled("new", HOUR));
+    given.wanted.as_mut().unwrap().repositories = vec![repository()];
+    given.minted = Some(token("new-0", NOW, HOUR));
+    let mut refused = probe("new", "new-0", minutes(1), true);
+    refused.answers[0].1 = Err(Box::new(crate::failure::devops::outdated()));
+    given.probes = vec![refused];
+    assert_eq!(given.does(minutes(1)), "rest", "the cap is reached, or the issuer has no newer one");
+    assert_eq!(given.condition(minutes(1), "Accessible"), says("False", "TokenOutdated"));
+    given.outdated = true;
+    assert_eq!(given.does(minutes(1)), "mint new");
+    given.in_flight = true;
+    assert_eq!(given.does(minutes(1)), "rest");
+    given.in_flight = false;
+    given.failing = Some(failing(90055, minutes(1), minutes(1), minutes(2)));
+    assert_eq!(given.does(minutes(1)), "rest", "a mint that fails has its pause");
+    assert_eq!(given.does(minutes(2)), "mint new");
+    (given.outdated, given.failing) = (false, None);
+    given.minted = Some(token("new-1", NOW + minutes(1), HOUR));
+    assert_eq!(given.does(minutes(1)), "write new-1");
+}
+
+#[test]
+fn a_newer_token_is_no_reason_to_write_where_the_old_one_is_not_refused() {
+    let mut given = given(filled("new", HOUR));
+    given.wanted.as_mut().unwrap().repositories = vec![repository()];
+    given.minted = Some(token("new-1", NOW + minutes(1), HOUR));
+    for (opens, outdated) in [(true, false), (true, true), (false, false), (false, true)] {
+        (given.probes, given.outdated) = (vec![probe("new", "new-0", minutes(1), opens)], outdated);
+        assert_eq!(given.does(minutes(1)), "rest", "opens: {opens}, outdated: {outdated}");
+    }
 }
