@@ -68,7 +68,7 @@ pub fn outdated() -> Failure {
         Permanent,
         "insufficient_claims",
         "Azure DevOps wants a token from after a change to the identity or to a policy",
-        "Minted anew by itself; if it lasts, see whether the identity was disabled, and what Conditional Access for workload identities asks of it",
+        "If a newer token doesn't help, see whether the identity was disabled, and what Conditional Access for workload identities asks of it",
     )
 }
 
