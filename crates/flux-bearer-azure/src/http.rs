@@ -15,11 +15,12 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Error as ClientError;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
 use tower::util::BoxCloneSyncService;
-use tower::{Service, ServiceExt};
+use tower::{Service, ServiceExt, service_fn};
 
 use network::NoTunnel;
-pub use network::{Network, NetworkError};
+pub use network::{MAX_CA_BYTES, Network, NetworkError};
 
 /// Any error of a service below the seam.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -65,6 +66,17 @@ impl Http {
     /// A proxy URL or CA certificates that can't be used, or a system without any trusted root.
     pub fn network(settings: &Network) -> Result<Self, NetworkError> {
         network::client(settings)
+    }
+
+    /// Sends each request through what `ways` holds at that moment: a network whose settings change.
+    ///
+    /// A request that is under way stays on the way that it took. Connections of a former way are used for nothing else.
+    pub fn latest(ways: watch::Receiver<Self>) -> Self {
+        let service = service_fn(move |request| {
+            let way = ways.borrow().service.clone();
+            way.oneshot(request)
+        });
+        Self { service: BoxCloneSyncService::new(service) }
     }
 
     /// Plain HTTP and never a proxy: for IMDS, and for neighbours in the cluster.
@@ -201,6 +213,25 @@ mod tests {
         let (one, other) = (request_id().unwrap(), request_id().unwrap());
         assert!(flux_bearer::identity::is_guid(&one) && one != other, "{one} {other}");
         assert_eq!(&one[14..15], "4");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_request_takes_the_latest_way_also_from_a_clone_of_before() {
+        let way = |status: u16| {
+            Http::new(service_fn(
+                move |_| async move { Response::builder().status(status).body(Full::<Bytes>::default()) },
+            ))
+        };
+        let ask =
+            |http: Http| async move { http.exchange(Request::default(), DEADLINE, 1).await.unwrap().status().as_u16() };
+        let (ways, latest) = watch::channel(way(201));
+        let http = Http::latest(latest);
+        let clone = http.clone();
+        assert_eq!(ask(clone.clone()).await, 201);
+        ways.send_replace(way(202));
+        assert_eq!((ask(clone).await, ask(http.clone()).await), (202, 202));
+        drop(ways);
+        assert_eq!(ask(http).await, 202, "the last way stays");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flux_bearer::failure::{Failure, devops};
 use flux_bearer::repository::Repository;
-use http::header::{AUTHORIZATION, USER_AGENT};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{AUTHORIZATION, USER_AGENT, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
@@ -112,9 +112,23 @@ fn is_advertisement(answer: &Response<Bytes>, service: &str) -> bool {
 fn refusal(answer: &Response<Bytes>, service: &str) -> Failure {
     let failure = match (service, answer.status()) {
         (PUSH, StatusCode::FORBIDDEN) => devops::no_push(),
+        (_, StatusCode::UNAUTHORIZED) if wants_newer(answer.headers()) => devops::outdated(),
         (_, status) => devops::from_answer(status.as_u16(), is_html(answer), retry_after(answer.headers())),
     };
     failure.trace(text(answer.headers(), "activityid"))
+}
+
+/// Whether a challenge is that of continuous access evaluation. What it says beside (`claims`) would go with the next request
+/// for a token only if we had said that we know what to do with it (`xms_cc` CP1), and that would bring tokens of a day.
+///
+/// Form: <https://learn.microsoft.com/entra/identity-platform/claims-challenge>.
+fn wants_newer(headers: &HeaderMap) -> bool {
+    let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    challenges.any(|challenge| {
+        let words = || challenge.split([' ', ',']);
+        let mut after_bearer = words().skip_while(|word| !word.eq_ignore_ascii_case("bearer"));
+        after_bearer.any(|word| matches!(word, "error=\"insufficient_claims\"" | "error=insufficient_claims"))
+    })
 }
 
 /// The payload of the first pkt-line: four hex digits of its length, themselves included, then that many bytes.
@@ -126,6 +140,28 @@ fn first_line(bytes: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_claims_challenge_is_known_among_others() {
+        let wants = |values: &[&str]| {
+            let headers = values.iter().map(|value| (WWW_AUTHENTICATE, value.parse().unwrap()));
+            wants_newer(&headers.collect())
+        };
+        let entra = "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\", \
+                     error=\"insufficient_claims\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnt9fQ==\"";
+        assert!(
+            wants(&["Basic realm=\"x\"", entra]) && wants(&["Basic realm=\"x\", bearer error=insufficient_claims"])
+        );
+        let plain = "Bearer authorization_uri=https://login.microsoftonline.com/t";
+        for others in [
+            &[plain, "TFS-Federated"][..],
+            &["Bearer error=\"invalid_token\""],
+            &["Basic error=insufficient_claims"],
+            &[],
+        ] {
+            assert!(!wants(others), "{others:?}");
+        }
+    }
 
     #[test]
     fn a_first_line_is_cut_by_its_length() {

@@ -96,6 +96,7 @@ impl From<Failure> for Trouble {
             | "DeviceCodeFailed"
             | "AzureCliFailed"
             | "TokenRejected"
+            | "TokenOutdated"
             | "ServiceAccountTokenUnusable" => Exit::SignIn,
             "Forbidden" | "AccessDenied" | "LicenceRefused" => Exit::Right,
             "TenantRejected"

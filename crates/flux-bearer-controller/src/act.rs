@@ -339,7 +339,11 @@ impl Loop {
         probes.spawn(async move {
             let answers = work.ask(repositories, &token).await;
             let at = work.clock.now();
-            work.probed(&key, Probe { fingerprint: token.fingerprint.clone(), identity, at, answers });
+            let probe = Probe { fingerprint: token.fingerprint.clone(), identity, at, answers };
+            if probe.wants_newer() {
+                work.mints.outdated(&probe.identity, &probe.fingerprint);
+            }
+            work.probed(&key, probe);
         });
     }
 

@@ -79,7 +79,7 @@ pub struct Args {
     #[arg(long)]
     pub allow_identity: Vec<Allowed>,
 
-    /// CA certificates (PEM) to trust for Azure besides the system's, for a proxy that inspects TLS
+    /// CA certificates (PEM) to trust for Azure besides the system's, for a proxy that inspects TLS; read again when it changes
     #[arg(long)]
     pub ca_file: Option<PathBuf>,
 

@@ -569,8 +569,9 @@ impl Entry {
     }
 
     fn follow(&mut self, step: SignedDuration) {
-        let failing = [&mut self.writing, &mut self.reporting].into_iter().flatten();
-        failing.for_each(|failing| failing.follow(step));
+        let looking = self.account.as_deref_mut().and_then(|account| account.look.failing.as_mut());
+        let failing = [&mut self.writing, &mut self.reporting].into_iter().flatten().map(|failing| &mut **failing);
+        failing.chain(looking).for_each(|failing| failing.follow(step));
         let request = self.request.as_deref_mut().map(|request| &mut request.seen_at);
         let probes = self.probes.iter_mut().map(|probe| &mut probe.at);
         let corrections = self.corrections.iter_mut().map(|correction| &mut correction.at);

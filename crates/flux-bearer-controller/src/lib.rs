@@ -9,6 +9,7 @@
 
 pub mod act;
 pub mod args;
+pub mod ca_file;
 pub mod clock;
 pub mod credentials;
 pub mod events;

@@ -12,6 +12,7 @@ use flux_bearer_azure::http::{AGENT, Http, Network};
 use flux_bearer_azure::mint::Azure;
 use flux_bearer_azure::workload::Assertion;
 use flux_bearer_controller::args::Args;
+use flux_bearer_controller::ca_file::CaFile;
 use flux_bearer_controller::clock::Clock;
 use flux_bearer_controller::credentials::TokenFile;
 use flux_bearer_controller::metrics::Metrics;
@@ -70,12 +71,7 @@ fn end_on_panic() {
 }
 
 async fn parts(args: &Args, clock: Clock, metrics: Metrics) -> anyhow::Result<Parts> {
-    let extra_ca_pem = match &args.ca_file {
-        Some(path) => Some(tokio::fs::read(path).await.with_context(|| format!("--ca-file {}", path.display()))?),
-        None => None,
-    };
-    let network = Network { https_proxy: args.https_proxy.clone(), no_proxy: args.no_proxy.clone(), extra_ca_pem };
-    let https = Http::network(&network).context("HTTPS can't be set up; check --ca-file and HTTPS_PROXY")?;
+    let https = https(args, metrics.clone()).await.context("HTTPS can't be set up; check --ca-file and HTTPS_PROXY")?;
     let address = notifications::address(&args.events_addr).map_err(anyhow::Error::msg)?;
     let authority = Authority::parse(&args.authority_host).context("AZURE_AUTHORITY_HOST")?;
     let assertion = args.federated_token_file.clone().map(|path| Arc::new(TokenFile(path)) as Arc<dyn Assertion>);
@@ -88,6 +84,17 @@ async fn parts(args: &Args, clock: Clock, metrics: Metrics) -> anyhow::Result<Pa
         clock,
         metrics,
     })
+}
+
+/// The way to Azure, which follows the file of `--ca-file` where there is one.
+async fn https(args: &Args, metrics: Metrics) -> anyhow::Result<Http> {
+    let network =
+        Network { https_proxy: args.https_proxy.clone(), no_proxy: args.no_proxy.clone(), extra_ca_pem: None };
+    let Some(path) = args.ca_file.clone() else { return Ok(Http::network(&network)?) };
+    let file = CaFile::open(path, network, metrics).await?;
+    let http = file.http();
+    tokio::spawn(file.watch());
+    Ok(http)
 }
 
 async fn kubernetes() -> anyhow::Result<Client> {

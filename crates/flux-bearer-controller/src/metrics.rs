@@ -84,6 +84,7 @@ pub struct Metrics {
     due: Gauge,
     leader: Gauge,
     clock_offset: Family<Peer, Gauge>,
+    ca_file_stale: Gauge,
 }
 
 impl Default for Metrics {
@@ -100,6 +101,7 @@ impl Default for Metrics {
             due: Gauge::default(),
             leader: Gauge::default(),
             clock_offset: Family::default(),
+            ca_file_stale: Gauge::default(),
         }
     }
 }
@@ -126,6 +128,8 @@ impl Metrics {
         registry.register("leader", "Whether this process holds the lease", metrics.leader.clone());
         let help = "How far the clock of the controller's node is ahead of the peer's";
         registry.register_with_unit("clock_offset", help, Unit::Seconds, metrics.clock_offset.clone());
+        let help = "Whether --ca-file can't be used as it is now, so that what it held before is trusted";
+        registry.register("ca_file_stale", help, metrics.ca_file_stale.clone());
         metrics
     }
 
@@ -174,6 +178,11 @@ impl Metrics {
     /// How far our clock is ahead of that of `peer`.
     pub fn clock_offset(&self, peer: &'static str, offset: SignedDuration) {
         self.clock_offset.get_or_create(&Peer { peer }).set(offset.as_secs());
+    }
+
+    /// Whether the file of `--ca-file` can't be used as it is now.
+    pub fn ca_file_stale(&self, stale: bool) {
+        self.ca_file_stale.set(i64::from(stale));
     }
 
     /// Whether this process holds the lease.

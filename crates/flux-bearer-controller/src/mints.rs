@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use flux_bearer::decide::Mint;
+use flux_bearer::decide::{Mint, REMINTS};
 use flux_bearer::failure::Failure;
 use flux_bearer::identity::Identity;
 use flux_bearer::schedule::Failing;
@@ -45,13 +45,22 @@ pub struct State {
     token: Option<Arc<Token>>,
     failing: Option<Failing>,
     in_flight: bool,
+    /// Whether a repository wants a newer token than this.
+    outdated: bool,
+    /// How many were minted for that reason since one was minted for another.
+    remints: u32,
     waiting: HashSet<Key>,
 }
 
 impl State {
     /// As the decision sees it.
     pub fn view(&self) -> Mint<'_> {
-        Mint { token: self.token.as_ref(), failing: self.failing.as_ref(), in_flight: self.in_flight }
+        Mint {
+            token: self.token.as_ref(),
+            failing: self.failing.as_ref(),
+            in_flight: self.in_flight,
+            outdated: self.outdated,
+        }
     }
 }
 
@@ -116,6 +125,15 @@ impl Mints {
         });
     }
 
+    /// A repository wants a newer token of `identity` than the one with this fingerprint. Nothing comes of it where there is
+    /// a newer one, or where [`REMINTS`] are used up.
+    pub fn outdated(&self, identity: &Identity, fingerprint: &str) {
+        let mut states = lock(&self.states);
+        let Some(state) = states.get_mut(identity) else { return };
+        let is_newest = state.token.as_ref().is_some_and(|token| *token.fingerprint == *fingerprint);
+        state.outdated |= is_newest && state.remints < REMINTS;
+    }
+
     /// Forgets every identity that nobody uses any more.
     pub fn retain(&self, used: &HashSet<Arc<Identity>>) {
         lock(&self.states).retain(|identity, state| state.in_flight || used.contains(identity));
@@ -155,6 +173,8 @@ impl Mints {
             Ok(token) => {
                 tracing::info!(identity = %identity, fingerprint = token.fingerprint, expires = %token.expires_at, "token minted");
                 state.failing = None;
+                state.remints = if state.outdated { state.remints + 1 } else { 0 };
+                state.outdated = false;
                 state.token = Some(Arc::new(token));
             }
             Err(failure) => {

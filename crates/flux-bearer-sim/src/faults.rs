@@ -67,6 +67,8 @@ pub enum Effect {
     },
     /// The service's answer (its side effects happen), then nothing reaches the client: the connection closes.
     Lose,
+    /// A challenge of continuous access evaluation: 401, and that the token's claims don't suffice.
+    ClaimsChallenge,
 }
 
 /// What a service does with a request, once the faults have been asked.
@@ -128,6 +130,7 @@ impl Faults {
             Some(Effect::Refuse) => Verdict::Refuse,
             Some(Effect::Cut { after }) => Verdict::Cut(after),
             Some(Effect::Lose) => Verdict::Lose,
+            Some(Effect::ClaimsChallenge) => Verdict::Instead(claims_challenge()),
             Some(Effect::Answer { status, retry_after, content_type, body }) => {
                 Verdict::Instead(answer(status, retry_after, content_type.as_deref(), body))
             }
@@ -162,6 +165,17 @@ impl Fault {
         let path_matches = self.path.as_deref().is_none_or(|wanted| path_and_query.contains(wanted));
         host_matches && method_matches && path_matches
     }
+}
+
+/// As Microsoft documents it (<https://learn.microsoft.com/entra/identity-platform/claims-challenge>); whether Azure DevOps
+/// ever sends it to an application could not be confirmed. The claims ask for a token from after 2026-01-01.
+fn claims_challenge() -> Response {
+    const CHALLENGE: &str = "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\", \
+        error=\"insufficient_claims\", \
+        claims=\"eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsdWUiOiIxNzY3MjI1NjAwIn19fQ==\"";
+    let mut response = answer(401, None, None, String::new());
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    response
 }
 
 fn answer(status: u16, retry_after: Option<u64>, content_type: Option<&str>, body: String) -> Response {

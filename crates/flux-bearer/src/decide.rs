@@ -8,6 +8,9 @@
 //! Meanwhile `RefreshFailing` says why, and attempts go on with pauses of at most a minute (a sixtieth of the lifetime, if
 //! that is shorter). The first success fills every waiting Secret of that identity.
 //!
+//! **When a repository wants a newer token** (a challenge of continuous access evaluation). One is minted at once, at most
+//! [`REMINTS`] before the next refresh; after that the refusal is one as any other.
+//!
 //! **When the spec turns bad.** A commit must never lock Flux out of the repository that would bring the fix. So the
 //! identity that filled the Secret goes on renewing it, until the new one has minted and its token opens every repository
 //! that the old one opened. Only `suspend` and deletion end it.
@@ -24,7 +27,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub(crate) use self::access::covers;
-use self::access::{compare, try_out};
+use self::access::{compare, is_refused_as_outdated, try_out};
 pub(crate) use self::ownership::CONTESTED;
 pub use self::ownership::CORRECTIONS;
 use self::ownership::{adopt, clean, contested, pause, refuse};
@@ -127,6 +130,8 @@ pub struct Mint<'a> {
     pub failing: Option<&'a Failing>,
     /// Whether one is being minted at this moment.
     pub in_flight: bool,
+    /// Whether a repository wants a newer one than that, and [`REMINTS`] are not used up.
+    pub outdated: bool,
 }
 
 /// What the repositories said to one token.
@@ -216,6 +221,13 @@ pub struct Decision {
     /// When to decide again, if nothing happens before.
     pub wake: Option<Timestamp>,
 }
+
+/// How many tokens are minted before their time, between two that are due, because a repository wants a newer one.
+///
+/// The first mends a token from before the change that it is about. The second is for a server of Entra ID that had not heard
+/// of the change when it issued the first. What refuses that one, too, refuses the identity and not the token's age: a third
+/// would be refused as well, and be counted by Entra ID's throttling. The refreshes go on, and one of them ends it.
+pub const REMINTS: u32 = 2;
 
 /// How far two expiries of one token may differ, for issuers tell it in whole seconds of a clock of their own.
 const SAME_EXPIRY: Duration = Duration::from_secs(60);
@@ -339,7 +351,7 @@ fn renew(
     now: Timestamp,
 ) -> Step {
     let fresh = fresh(observed, mint, now);
-    match due(observed, formats, fresh, now) {
+    match due(observed, formats, fresh, mint, now) {
         Due::At(when) => clean(observed, formats, when, now),
         Due::Now => match fresh {
             Some(token) => write(observed, identity, formats, token, now),
@@ -354,7 +366,7 @@ enum Due {
     At(Timestamp),
 }
 
-fn due(observed: &Observed<'_>, formats: &[Format], fresh: Option<&Arc<Token>>, now: Timestamp) -> Due {
+fn due(observed: &Observed<'_>, formats: &[Format], fresh: Option<&Arc<Token>>, mint: Mint<'_>, now: Timestamp) -> Due {
     let Held::Ours { record: Some(record), drift, .. } = observed.held else { return Due::Now };
     // The issuer may hand out the same token again (IMDS does, for hours): that is no reason to write, or to ask at once.
     let same = fresh.filter(|token| token.fingerprint == record.fingerprint);
@@ -370,8 +382,11 @@ fn due(observed: &Observed<'_>, formats: &[Format], fresh: Option<&Arc<Token>>, 
     });
     // The same token was had with another certificate.
     let recertified = same.is_some_and(|token| token.credential_expires_at != record.credential_expires_at);
+    // A newer one is there, or can be had.
+    let newer = mint.outdated || mint.token.is_some_and(|token| token.fingerprint != record.fingerprint);
+    let outdated = newer && is_refused_as_outdated(observed, &record.fingerprint);
     let changed = recertified || record.formats != formats || record.deletion_policy != policy(observed);
-    if changed || requested || dated || drift.is_some() || needs_refresh(issued_at, refresh_at, now) {
+    if changed || requested || dated || outdated || drift.is_some() || needs_refresh(issued_at, refresh_at, now) {
         return Due::Now;
     }
     Due::At(refresh_at)
@@ -388,7 +403,7 @@ fn fresh<'a>(observed: &Observed<'_>, mint: Mint<'a>, now: Timestamp) -> Option<
     let token = mint.token?;
     let stale = needs_refresh(token.issued_at, refresh_at(observed, token), now) || !is_usable(token.expires_at, now);
     let too_old = observed.request.is_some_and(|request| token.issued_at < request.seen_at);
-    (!stale && !too_old).then_some(token)
+    (!stale && !too_old && !mint.outdated).then_some(token)
 }
 
 fn refresh_at(observed: &Observed<'_>, token: &Token) -> Timestamp {

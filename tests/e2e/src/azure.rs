@@ -122,10 +122,19 @@ impl Azure {
 
     /// Lets the person with the personal access token push.
     pub(crate) async fn grant_push(&self) -> anyhow::Result<()> {
+        self.make_contributor(PERSON).await
+    }
+
+    /// Lets the identity push.
+    pub(crate) async fn grant_contribute(&self) -> anyhow::Result<()> {
+        self.make_contributor(OBJECT_ID).await
+    }
+
+    async fn make_contributor(&self, object_id: &str) -> anyhow::Result<()> {
         self.edit(|state| {
             let projects = state.organizations.iter_mut().flat_map(|organization| &mut organization.projects);
             let repositories = projects.flat_map(|project| &mut project.repositories);
-            repositories.for_each(|repository| repository.contributors.push(PERSON.to_owned()));
+            repositories.for_each(|repository| repository.contributors.push(object_id.to_owned()));
         })
         .await
     }

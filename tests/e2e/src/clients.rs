@@ -81,14 +81,31 @@ struct Answer {
 
 /// How Flux's own code reads a Secret with this data (JSON, base64) beside a GitRepository's URL.
 pub(crate) async fn auth_options(tools: &Tools, url: &str, data: &str) -> anyhow::Result<serde_json::Value> {
+    go_with_secret(tools, &["auth-options", url], data).await
+}
+
+/// Commits `text` on the branch main of `url` and pushes it, by the code that Flux's image automation has and with what it
+/// reads of a Secret with this data (JSON, base64): the commit's id, or what that code says of its failure.
+pub(crate) async fn push(tools: &Tools, url: &str, text: &str, data: &str) -> anyhow::Result<Result<String, String>> {
+    let said = go_with_secret(tools, &["push", url, text], data).await?;
+    let field = |name: &str| said.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+    match (field("commit"), field("error")) {
+        (Some(commit), None) => Ok(Ok(commit)),
+        (None, Some(error)) => Ok(Err(error)),
+        _ => Err(anyhow!("push said neither a commit nor an error")),
+    }
+}
+
+/// Runs the Go program with these words and a Secret's data; what it prints.
+async fn go_with_secret(tools: &Tools, words: &[&str], data: &str) -> anyhow::Result<serde_json::Value> {
     let mut command = Command::new(&tools.go_clients);
-    command.args(["auth-options", url]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().context("can't run go-clients")?;
     let mut pipe = child.stdin.take().context("no standard input")?;
     tokio::io::AsyncWriteExt::write_all(&mut pipe, data.as_bytes()).await?;
     drop(pipe);
     let ended = child.wait_with_output().await?;
-    ensure!(ended.status.success(), "auth-options: {}", String::from_utf8_lossy(&ended.stderr).trim());
+    ensure!(ended.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ended.stderr).trim());
     Ok(serde_json::from_slice(&ended.stdout)?)
 }
 

@@ -74,6 +74,15 @@ impl Deployment {
         self
     }
 
+    /// One more environment variable.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        let variables = self.0.data.pointer_mut("/spec/template/spec/containers/0/env").and_then(Value::as_array_mut);
+        if let Some(variables) = variables {
+            variables.push(json!({"name": name, "value": value}));
+        }
+        self
+    }
+
     /// Another tag of the image.
     pub(crate) fn tag(mut self, tag: &str) -> Self {
         self.set("/spec/template/spec/containers/0/image", json!(format!("flux-bearer-controller:{tag}")));

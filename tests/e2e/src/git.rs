@@ -32,6 +32,13 @@ impl Repository {
         self.git(&["-c", &format!("http.extraHeader={header}"), "ls-remote", "--exit-code", url, "main"]).await
     }
 
+    /// Clones the repository at `url` into `folder`; the clone sends this header with all that it asks there, also to push.
+    pub(crate) async fn clone_over(&self, url: &str, header: &str, folder: PathBuf) -> anyhow::Result<Self> {
+        let path = folder.to_str().context("the folder's name is no UTF-8")?;
+        self.git(&["clone", "--quiet", &format!("--config=http.extraHeader={header}"), url, path]).await?;
+        Ok(Self { clone: folder })
+    }
+
     /// The clone.
     pub(crate) fn clone_folder(&self) -> &Path {
         &self.clone

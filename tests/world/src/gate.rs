@@ -69,29 +69,54 @@ impl Gate {
         *state = State { lives, faults: std::mem::take(&mut state.faults), ..State::default() };
     }
 
+    /// The process that has begun last. Requests of those before it no longer pass.
+    pub(crate) fn life(&self) -> u64 {
+        self.state().lives
+    }
+
     /// What was done that must not be, since it was last asked.
     pub fn faults(&self) -> Vec<String> {
         std::mem::take(&mut self.state().faults)
     }
 
     /// Lets a request to Azure pass.
-    pub(crate) async fn azure(&self, to: Service, request: Request<Full<Bytes>>) -> Result<Response<Body>, BoxError> {
+    pub(crate) async fn azure(
+        &self,
+        life: u64,
+        to: Service,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Body>, BoxError> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let asked = Asked::of(&parts, &body);
-        self.pass(to, asked, Request::from_parts(parts, Body::from(body))).await
+        self.pass(life, to, asked, Request::from_parts(parts, Body::from(body))).await
     }
 
     /// Lets a request to Kubernetes pass.
-    pub(crate) async fn kubernetes(&self, to: Service, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    pub(crate) async fn kubernetes(
+        &self,
+        life: u64,
+        to: Service,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, BoxError> {
         // A watch backs off by itself, a lease is lost to whoever waits for longer than it lasts, and no two Events are one.
         let again = request.method() == Method::PATCH;
         let what = again.then(|| format!("{} {}", request.method(), request.uri().path()));
-        self.pass(to, Asked { what, mints: None }, request).await
+        self.pass(life, to, Asked { what, mints: None }, request).await
     }
 
-    async fn pass(&self, to: Service, asked: Asked, request: Request<Body>) -> Result<Response<Body>, BoxError> {
-        let (life, death) = self.arrive(&asked);
+    async fn pass(
+        &self,
+        life: u64,
+        to: Service,
+        asked: Asked,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, BoxError> {
+        if self.life() != life {
+            // What a killed process has left on the runtime.
+            return std::future::pending().await;
+        }
+        let death = self.arrive(&asked);
         let _minting = asked.mints.clone().map(|identity| Minting { gate: self.clone(), life, identity });
         if death == Some(Death::Before) {
             return self.die().await;
@@ -117,8 +142,8 @@ impl Gate {
         std::future::pending().await
     }
 
-    /// Notes a request; returns which process has sent it, and how it ends where that dies at it.
-    fn arrive(&self, asked: &Asked) -> (u64, Option<Death>) {
+    /// Notes a request; returns how it ends, where its process dies at it.
+    fn arrive(&self, asked: &Asked) -> Option<Death> {
         let (now, mut state) = (Instant::now(), self.state());
         state.closed.retain(|(_, until)| *until > now);
         let closed = state.closed.iter().find(|(what, _)| asked.what.as_ref() == Some(what));
@@ -134,7 +159,7 @@ impl Gate {
         }
         let due = state.death.filter(|(passing, _)| *passing == 0).map(|(_, death)| death);
         state.death = state.death.and_then(|(passing, death)| Some((passing.checked_sub(1)?, death)));
-        (state.lives, due)
+        due
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

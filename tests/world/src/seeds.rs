@@ -268,7 +268,8 @@ impl<'a> Run<'a> {
             Trouble::Kubernetes(fault) => stage.kube.faults().set(fault.clone()),
             Trouble::Way(machine, fault) => self.on(*machine, |actor| actor.machine.way.set(fault.clone())),
             Trouble::Clock(machine, by) => {
-                self.on(*machine, |actor| actor.machine.clock.step(SignedDuration::from_secs(i64::from(*by))));
+                let step = SignedDuration::from_secs(i64::from(*by));
+                self.on(*machine, |actor| actor.order(Order::Clock(step)));
             }
             Trouble::Kill(machine) => self.on(*machine, |actor| actor.order(Order::Kill(lasting))),
             Trouble::Stop(machine) => self.on(*machine, |actor| actor.order(Order::Stop(lasting))),

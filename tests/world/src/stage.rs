@@ -86,11 +86,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    async fn send(&self, api: Service, mut request: Request<Body>) -> Result<Response<Body>, BoxError> {
+    async fn send(&self, life: u64, api: Service, mut request: Request<Body>) -> Result<Response<Body>, BoxError> {
         request.headers_mut().insert("impersonate-user", HeaderValue::from_str(&self.name)?);
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
         match self.way.meet("kubernetes", request.method(), &path).await {
-            Verdict::Serve => self.gate.kubernetes(api, request).await,
+            Verdict::Serve => self.gate.kubernetes(life, api, request).await,
             Verdict::Instead(answer) => Ok(answer),
             Verdict::Refuse => Err("refused on the way".into()),
             Verdict::Cut(_) | Verdict::Lose => {
@@ -232,20 +232,20 @@ impl Stage {
 
     /// The client of a machine: past the faults of its way, and known to the API by the machine's name.
     fn client_of(&self, machine: &Machine) -> Client {
-        let (inner, machine) = (self.kube.service(), machine.clone());
+        let (inner, machine, life) = (self.kube.service(), machine.clone(), machine.gate.life());
         let send = service_fn(move |request: Request<kube::client::Body>| {
             let (inner, machine) = (inner.clone(), machine.clone());
-            async move { machine.send(inner, request.map(Body::new)).await }
+            async move { machine.send(life, inner, request.map(Body::new)).await }
         });
         Client::new(send, NAMESPACE)
     }
 
     /// The way to Azure through a machine's gate.
     fn azure_of(&self, machine: &Machine) -> Http {
-        let (service, gate) = (self.azure_service(), machine.gate.clone());
+        let (service, gate, life) = (self.azure_service(), machine.gate.clone(), machine.gate.life());
         Http::new(service_fn(move |request| {
             let (service, gate) = (service.clone(), gate.clone());
-            async move { gate.azure(service, request).await }
+            async move { gate.azure(life, service, request).await }
         }))
     }
 

@@ -2,9 +2,10 @@
 
 mod support;
 
+use flux_bearer::decide::REMINTS;
 use flux_bearer::flux::REQUESTED_AT;
 use flux_bearer_controller::watch::secrets::Secrets;
-use flux_bearer_sim::faults::Effect;
+use flux_bearer_sim::faults::{Effect, Fault};
 use flux_bearer_world::identities::{APPLICATION, REPOSITORY, SECRET, client};
 use flux_bearer_world::stage::NAMESPACE;
 use serde_json::json;
@@ -404,4 +405,64 @@ async fn managed_identity_and_client_secret_sign_in_too() {
     }
     minutes(24 * 60).await;
     assert_eq!(theatre.expired_seconds("imds") + theatre.expired_seconds("principal"), 0);
+}
+
+/// Lets this many probes meet a challenge of continuous access evaluation, or all of them.
+fn challenge(theatre: &Theatre, times: Option<u32>) {
+    let effect = Some(Effect::ClaimsChallenge);
+    let path = Some("info/refs".into());
+    theatre.stage.world.faults().set(Fault { name: "cae".into(), path, times, effect, ..Fault::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claims_challenge_is_met_with_a_fresh_token_at_once() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
+    challenge(&theatre, Some(1));
+    // A mint takes a second, so that the two tokens differ in their expiry.
+    let slow =
+        Fault { name: "slow".into(), path: Some("oauth2/v2.0/token".into()), delay_ms: Some(1000), ..Fault::default() };
+    theatre.stage.world.faults().set(slow);
+    let _running = theatre.stage.start();
+    seconds(3).await;
+    assert_eq!((theatre.stage.world.journal().mints(&client(0)), theatre.fillings("flux-system")), (2, 2));
+    assert_eq!(theatre.token("flux-system"), theatre.tokens()[1]);
+    assert_eq!(theatre.stage.says("flux-system", "Accessible"), "True RepositoriesOpen");
+    assert_eq!(theatre.clone("flux-system").await, 200);
+    minutes(15).await;
+    assert_eq!(theatre.stage.world.journal().mints(&client(0)), 2, "and then as ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_challenges_without_end_cost_two_mints_a_refresh_and_are_told() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.bearer_token("flux-system", &json!({}));
+    theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
+    challenge(&theatre, None);
+    let _running = theatre.stage.start();
+    let each = u64::from(1 + REMINTS);
+    minutes(20).await;
+    assert_eq!(theatre.stage.world.journal().mints(&client(0)), each);
+    assert_eq!(theatre.stage.says("flux-system", "Accessible"), "False TokenOutdated");
+    assert_eq!(theatre.stage.says("flux-system", "Ready"), "True Succeeded");
+    minutes(20).await;
+    assert_eq!(theatre.stage.world.journal().mints(&client(0)), 2 * each, "the next refresh may mend it");
+    theatre.stage.world.faults().clear_all();
+    minutes(6).await;
+    assert_eq!(theatre.stage.says("flux-system", "Accessible"), "True RepositoriesOpen");
+    assert_eq!(theatre.expired_seconds("flux-system"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bearer_tokens_of_one_identity_share_the_mints_that_a_claims_challenge_costs() {
+    let theatre = Theatre::with(&[3600]);
+    for name in ["a", "b", "c", "d"] {
+        theatre.stage.bearer_token(name, &json!({}));
+        theatre.stage.git_repository(name, name, REPOSITORY);
+    }
+    challenge(&theatre, None);
+    let _running = theatre.stage.start();
+    minutes(15).await;
+    assert_eq!(theatre.stage.world.journal().mints(&client(0)), u64::from(1 + REMINTS));
 }

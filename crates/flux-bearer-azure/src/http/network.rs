@@ -40,7 +40,7 @@ const MAX_IDLE: usize = 4;
 const MAX_BUFFER: usize = 64 * 1024;
 
 /// Longest file of extra CA certificates, in bytes: a slow parse of a huge one must not stop the start.
-const MAX_CA_BYTES: usize = 256 * 1024;
+pub const MAX_CA_BYTES: usize = 256 * 1024;
 
 /// What the operator says about the network. It may hold a proxy's password, so it has no `Debug`.
 #[derive(Clone, Default)]
@@ -188,6 +188,9 @@ mod tests {
 
     use flux_bearer::failure::Unreachable;
     use hyper_util::rt::TokioIo;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ClientConnection, ServerConfig, ServerConnection};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tower::{ServiceExt, service_fn};
 
@@ -289,6 +292,58 @@ mod tests {
         }
         let proxy = proxies.intercept(&Uri::from_static(ENTRA)).unwrap();
         assert_eq!(proxy.uri().authority().unwrap(), "[2001:db8::1]:3128");
+    }
+
+    /// A CA in PEM, and a server that it vouches for.
+    fn authority() -> (String, Arc<ServerConfig>) {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        let issuer = Issuer::new(params, key);
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(vec!["dev.azure.com".into()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let server = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .unwrap();
+        (pem, Arc::new(server))
+    }
+
+    /// Shakes hands in memory; an error is what the client has against the server.
+    fn shake_hands(extra_ca_pem: Option<&str>, server: &Arc<ServerConfig>) -> Result<(), rustls::Error> {
+        let settings = Network { extra_ca_pem: extra_ca_pem.map(|pem| pem.as_bytes().to_vec()), ..Network::default() };
+        let name = "dev.azure.com".try_into().unwrap();
+        let mut client = ClientConnection::new(Arc::new(tls(&settings).unwrap()), name).unwrap();
+        let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
+        while client.is_handshaking() {
+            let (mut asked, mut answered) = (Vec::new(), Vec::new());
+            client.write_tls(&mut asked).unwrap();
+            server.read_tls(&mut &*asked).unwrap();
+            server.process_new_packets().unwrap();
+            while server.wants_write() {
+                server.write_tls(&mut answered).unwrap();
+            }
+            let mut rest = &*answered;
+            while !rest.is_empty() {
+                client.read_tls(&mut rest).unwrap();
+                client.process_new_packets()?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_ca_file_holds_is_trusted_and_no_other_ca() {
+        let ((one, server), (other, _)) = (authority(), authority());
+        assert_eq!(shake_hands(Some(&one), &server), Ok(()));
+        assert_eq!(shake_hands(Some(&format!("{other}{one}")), &server), Ok(()));
+        for foreign in [None, Some(&*other)] {
+            assert!(matches!(shake_hands(foreign, &server), Err(rustls::Error::InvalidCertificate(_))), "{foreign:?}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::server::{CLIENT, TENANT, json as answer, refusing, server};
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
-fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     Identity::ClientCertificate {
         tenant_id: TENANT.into(),
         client_id: CLIENT.into(),
@@ -34,6 +34,12 @@ fn pair() -> (rcgen::Certificate, KeyPair) {
     let mut params = CertificateParams::default();
     params.not_after = rcgen::date_time_ymd(9999, 12, 31);
     (params.self_signed(&key).unwrap(), key)
+}
+
+/// A certificate that can sign in.
+pub(crate) fn readable() -> Certificate {
+    let (certificate, key) = pair();
+    Certificate::read(&certificate.pem(), &key.serialize_pem().into(), NOW).unwrap()
 }
 
 /// The fields of the one request of a mint with `certificate`.

@@ -99,6 +99,30 @@ async fn a_client_secret_goes_out_percent_encoded() {
     assert_eq!(request.body(), &body);
 }
 
+/// Whoever claims it (`xms_cc` CP1) gets tokens of a day, and has to answer every claims challenge.
+#[tokio::test(start_paused = true)]
+async fn no_request_claims_the_capability_of_continuous_access_evaluation() {
+    let (imds, asked) = server(|_| json_of_imds());
+    let azure = Azure::new(refusing(), imds, Authority::default());
+    azure.mint(&Identity::ManagedIdentity { selector: Selector::System }, Credential::None).await.unwrap();
+    let certificate = crate::certificate::identity();
+    for request in [
+        sent(&workload(), projected("e30.e30.sig")).await,
+        sent(&principal(), Credential::ClientSecret("secret".into())).await,
+        sent(&certificate, Credential::Certificate(Arc::new(crate::certificate::readable()))).await,
+        asked.lock().unwrap().remove(0).1,
+    ] {
+        let sent = format!("{}?{}", request.uri(), String::from_utf8_lossy(request.body()));
+        for word in ["xms_cc", "CP1", "claims="] {
+            assert!(!sent.contains(word), "{sent}");
+        }
+    }
+}
+
+fn json_of_imds() -> axum::response::Response {
+    answer(200, json!({"token_type": "Bearer", "expires_in": "86399", "access_token": "the-token"}))
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_authority_is_the_one_that_was_set() {
     let (entra, log) = server(|_| good());

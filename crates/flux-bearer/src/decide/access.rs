@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Action, Observed, Probe, Step, Wanted, attempt};
+use crate::failure::devops::OUTDATED;
 use crate::failure::{Class, Failure};
 use crate::identity::Identity;
 use crate::repository::Repository;
@@ -84,6 +85,19 @@ fn probe_last_working(observed: &Observed<'_>, record: &Record, now: Timestamp) 
 
 fn probe_of<'a>(observed: &Observed<'a>, identity: &Identity) -> Option<&'a Probe> {
     observed.probes.iter().find(|probe| *probe.identity == *identity)
+}
+
+/// Whether a repository has refused the token with this fingerprint for want of a newer one.
+pub(super) fn is_refused_as_outdated(observed: &Observed<'_>, fingerprint: &str) -> bool {
+    let probe = observed.probes.iter().find(|probe| *probe.fingerprint == *fingerprint);
+    probe.is_some_and(Probe::wants_newer)
+}
+
+impl Probe {
+    /// Whether a repository wants a newer token than the one that was tried.
+    pub fn wants_newer(&self) -> bool {
+        self.answers.iter().any(|(_, answer)| answer.as_ref().is_err_and(|failure| failure.reason == OUTDATED))
+    }
 }
 
 /// Whether a probe has asked all of these.

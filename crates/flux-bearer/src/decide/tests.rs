@@ -27,6 +27,7 @@ struct Given {
     minted: Option<Arc<Token>>,
     failing: Option<Failing>,
     in_flight: bool,
+    outdated: bool,
     last_working: Option<Arc<Token>>,
     last_failing: Option<Failing>,
     probes: Vec<Probe>,
@@ -57,6 +58,7 @@ fn given(held: Held) -> Given {
         minted: None,
         failing: None,
         in_flight: false,
+        outdated: false,
         last_working: None,
         last_failing: None,
         probes: vec![],
@@ -84,11 +86,16 @@ impl Given {
             rival: self.rival.as_deref(),
             held: &self.held,
             unsure: self.unsure,
-            mint: Mint { token: self.minted.as_ref(), failing: self.failing.as_ref(), in_flight: self.in_flight },
+            mint: Mint {
+                token: self.minted.as_ref(),
+                failing: self.failing.as_ref(),
+                in_flight: self.in_flight,
+                outdated: self.outdated,
+            },
             last_working: Mint {
                 token: self.last_working.as_ref(),
                 failing: self.last_failing.as_ref(),
-                in_flight: false,
+                ..Mint::default()
             },
             probes: &self.probes,
             probing: self.probing,
@@ -701,4 +708,38 @@ fn a_look_at_a_service_account_that_fails_pauses_like_any_other_and_is_told() {
     assert_eq!(later.condition(minutes(1), REFRESH_FAILING), None, "no mint is due");
     assert_eq!(later.condition(minutes(30), REFRESH_FAILING), says("True", "ServiceAccountMissing"));
     assert_eq!(later.condition(minutes(30), READY), says("True", "Succeeded"));
+}
+
+#[test]
+fn a_token_that_a_repository_finds_outdated_is_replaced_at_once_while_a_newer_one_can_be_had() {
+    let mut given = given(filled("new", HOUR));
+    given.wanted.as_mut().unwrap().repositories = vec![repository()];
+    given.minted = Some(token("new-0", NOW, HOUR));
+    let mut refused = probe("new", "new-0", minutes(1), true);
+    refused.answers[0].1 = Err(Box::new(crate::failure::devops::outdated()));
+    given.probes = vec![refused];
+    assert_eq!(given.does(minutes(1)), "rest", "the cap is reached, or the issuer has no newer one");
+    assert_eq!(given.condition(minutes(1), "Accessible"), says("False", "TokenOutdated"));
+    given.outdated = true;
+    assert_eq!(given.does(minutes(1)), "mint new");
+    given.in_flight = true;
+    assert_eq!(given.does(minutes(1)), "rest");
+    given.in_flight = false;
+    given.failing = Some(failing(90055, minutes(1), minutes(1), minutes(2)));
+    assert_eq!(given.does(minutes(1)), "rest", "a mint that fails has its pause");
+    assert_eq!(given.does(minutes(2)), "mint new");
+    (given.outdated, given.failing) = (false, None);
+    given.minted = Some(token("new-1", NOW + minutes(1), HOUR));
+    assert_eq!(given.does(minutes(1)), "write new-1");
+}
+
+#[test]
+fn a_newer_token_is_no_reason_to_write_where_the_old_one_is_not_refused() {
+    let mut given = given(filled("new", HOUR));
+    given.wanted.as_mut().unwrap().repositories = vec![repository()];
+    given.minted = Some(token("new-1", NOW + minutes(1), HOUR));
+    for (opens, outdated) in [(true, false), (true, true), (false, false), (false, true)] {
+        (given.probes, given.outdated) = (vec![probe("new", "new-0", minutes(1), opens)], outdated);
+        assert_eq!(given.does(minutes(1)), "rest", "opens: {opens}, outdated: {outdated}");
+    }
 }

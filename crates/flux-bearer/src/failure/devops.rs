@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::Class::{Permanent, Transient};
 use super::Failure;
 
+/// Reason of a refusal that a newer token may mend: a challenge of continuous access evaluation (CAE).
+pub const OUTDATED: &str = "TokenOutdated";
+
 /// The failure for an answer to `info/refs`.
 ///
 /// Any 203, any redirect and any HTML answer is the sign-in page, so a rejected token: `html` says that the body was
@@ -55,6 +58,18 @@ pub fn from_answer(status: u16, html: bool, retry_after: Option<Duration>) -> Fa
         ),
     };
     failure.retry_after(retry_after)
+}
+
+/// The failure for a 401 whose challenge says `insufficient_claims`: the token was good when it was issued, and something
+/// about the identity or a policy has changed since.
+pub fn outdated() -> Failure {
+    Failure::new(
+        OUTDATED,
+        Permanent,
+        "insufficient_claims",
+        "Azure DevOps wants a token from after a change to the identity or to a policy",
+        "If a newer token doesn't help, see whether the identity was disabled, and what Conditional Access for workload identities asks of it",
+    )
 }
 
 /// The failure for a 403 to the first question of a push, from somebody who is known.

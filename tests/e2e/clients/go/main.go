@@ -3,9 +3,11 @@
 //	go-clients workload | managed-identity | secret | certificate    azidentity
 //	go-clients flux                                                   fluxcd/pkg/auth, as Flux's `provider: azure` does
 //	go-clients auth-options URL < SECRET                              fluxcd/pkg/git: how Flux reads a Secret
+//	go-clients push URL TEXT < SECRET                                 fluxcd/pkg/git/gogit: how Flux's image automation pushes
 //
-// The first five take the variables of Azure's clients and print one line of JSON: {"token": …} or {"error": …}. The last
-// reads the data of a Secret as JSON and prints what Flux would sign in with.
+// The first five take the variables of Azure's clients and print one line of JSON: {"token": …} or {"error": …}. The others
+// read the data of a Secret as JSON and sign in with what Flux reads of it: one prints that, the other clones the branch main,
+// commits TEXT as the file flux.txt, pushes, and prints {"commit": …} or {"error": …}.
 package main
 
 import (
@@ -25,6 +27,8 @@ import (
 	"github.com/fluxcd/pkg/auth"
 	fluxazure "github.com/fluxcd/pkg/auth/azure"
 	"github.com/fluxcd/pkg/git"
+	"github.com/fluxcd/pkg/git/gogit"
+	"github.com/fluxcd/pkg/git/repository"
 )
 
 const scope = "499b84ac-1321-427f-aa17-267ca6975798/.default"
@@ -40,19 +44,28 @@ func main() {
 		}
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if len(os.Args) == 4 && os.Args[1] == "push" {
+		say("commit")(push(ctx, os.Args[2], os.Args[3]))
+		return
+	}
 	if len(os.Args) != 2 {
 		fmt.Fprintln(os.Stderr, "usage: see the head of main.go")
 		os.Exit(2)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	said := map[string]string{}
-	if token, err := token(ctx, os.Args[1]); err != nil {
-		said["error"] = err.Error()
-	} else {
-		said["token"] = token
+	say("token")(token(ctx, os.Args[1]))
+}
+
+// Prints what was got under this name, or the error.
+func say(name string) func(string, error) {
+	return func(got string, err error) {
+		said := map[string]string{name: got}
+		if err != nil {
+			said = map[string]string{"error": err.Error()}
+		}
+		_ = json.NewEncoder(os.Stdout).Encode(said)
 	}
-	_ = json.NewEncoder(os.Stdout).Encode(said)
 }
 
 func token(ctx context.Context, kind string) (string, error) {
@@ -100,25 +113,60 @@ func credential(kind string) (azcore.TokenCredential, error) {
 	return nil, errors.New("no such credential: " + kind)
 }
 
-func authOptions(text string) error {
+// What Flux signs in with at a URL, by the data of a Secret on standard input.
+func readSecret(text string) (*git.AuthOptions, error) {
 	where, err := url.Parse(text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	input, err := io.ReadAll(os.Stdin)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// Base64, as a Secret has it.
 	data := map[string][]byte{}
 	if err := json.Unmarshal(input, &data); err != nil {
-		return err
+		return nil, err
 	}
 	read, err := git.NewAuthOptions(*where, data)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := read.Validate(); err != nil {
+	return read, read.Validate()
+}
+
+// What image-automation-controller does with a repository, by the same calls.
+func push(ctx context.Context, where, text string) (string, error) {
+	read, err := readSecret(where)
+	if err != nil {
+		return "", err
+	}
+	folder, err := os.MkdirTemp("", "push-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(folder)
+	client, err := gogit.NewClient(folder, read, gogit.WithDiskStorage(), gogit.WithSingleBranch(false))
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	branch := repository.CheckoutStrategy{Branch: "main"}
+	if _, err := client.Clone(ctx, where, repository.CloneConfig{CheckoutStrategy: branch}); err != nil {
+		return "", err
+	}
+	author := git.Signature{Name: "Flux", Email: "flux@contoso.example", When: time.Now()}
+	files := repository.WithFiles(map[string]io.Reader{"flux.txt": strings.NewReader(text)})
+	commit, err := client.Commit(git.Commit{Author: author, Message: text}, files)
+	if err != nil {
+		return "", err
+	}
+	return commit, client.Push(ctx, repository.PushConfig{})
+}
+
+func authOptions(where string) error {
+	read, err := readSecret(where)
+	if err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(map[string]any{

@@ -83,8 +83,7 @@ fn command(
     environment: &[(String, String)],
 ) -> anyhow::Result<Vec<String>> {
     let mut command = container.command.clone().unwrap_or_else(|| vec![image.entrypoint().to_owned()]);
-    let own = [format!("--metrics-addr={}", running.metrics()), format!("--health-addr={}", running.health())];
-    command.extend(container.args.iter().flatten().chain(&own).chain(image.flags()).cloned());
+    command.extend(container.args.iter().flatten().chain(&running.flags()).chain(image.flags()).cloned());
     command.iter().map(|word| expanded(word, environment)).collect()
 }
 

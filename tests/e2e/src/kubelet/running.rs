@@ -83,6 +83,11 @@ impl Running {
         Ok(text.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect())
     }
 
+    /// The URLs of metrics and health at the IPv6 address of the Pod.
+    pub(crate) fn over_ipv6(&self) -> [String; 2] {
+        [format!("http://[::1]:{}/metrics", self.port), format!("http://[::1]:{}/readyz", self.port + 1)]
+    }
+
     /// The resident memory of its container's process, in MiB.
     pub(crate) fn resident_memory(&self) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process()?))?;
@@ -120,6 +125,11 @@ impl Running {
     /// Address of its health.
     pub(super) fn health(&self) -> String {
         format!("127.0.0.1:{}", self.port + 1)
+    }
+
+    /// The flags that give it these ports, at every address of the Pod as those that are shipped do.
+    pub(super) fn flags(&self) -> [String; 2] {
+        [format!("--metrics-addr=:{}", self.port), format!("--health-addr=:{}", self.port + 1)]
     }
 
     /// Whether its container runs.

@@ -7,6 +7,7 @@ mod clients;
 mod crd;
 mod five_lifetimes;
 mod from_nothing;
+mod ipv6;
 mod kube_cases;
 mod leader;
 mod lockout;
@@ -16,6 +17,7 @@ mod native;
 mod official;
 mod outage;
 mod poisoned;
+mod push;
 mod release;
 mod restart;
 mod rights;
@@ -45,6 +47,8 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: setup::NAME, run: |run| setup::run(run).boxed_local() },
     Test { name: official::NAME, run: |run| official::run(run).boxed_local() },
     Test { name: clients::NAME, run: |run| clients::run(run).boxed_local() },
+    Test { name: push::NAME, run: |run| push::run(run).boxed_local() },
+    Test { name: ipv6::NAME, run: |run| ipv6::run(run).boxed_local() },
     Test { name: bootstrap::NAME, run: |run| bootstrap::run(run).boxed_local() },
     Test { name: tenants::NAME, run: |run| tenants::run(run).boxed_local() },
     Test { name: kube_cases::NAME, run: |run| kube_cases::run(run).boxed_local() },

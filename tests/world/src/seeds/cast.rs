@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -23,6 +24,9 @@ pub(super) enum Order {
     Kill(Duration),
     /// Ask it to stop, and start it anew after so long.
     Stop(Duration),
+    /// Set the machine's clock by so much. Not while nothing runs: how old a token is by a clock that was set back meanwhile,
+    /// a process can't know.
+    Clock(SignedDuration),
     /// When the process dies by itself, wait for so long.
     RestartAfter(Duration),
 }
@@ -104,6 +108,7 @@ impl Kubelet {
                 }
             };
             match order {
+                Some(Order::Clock(step)) => self.machine.clock.step(step),
                 Some(Order::RestartAfter(pause)) => *after_death = pause,
                 Some(Order::Kill(pause)) => {
                     self.tell("is killed");

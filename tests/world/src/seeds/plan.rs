@@ -9,6 +9,7 @@ use crate::gate::Death;
 
 const ENTRA: &str = "login.microsoftonline.com";
 const IMDS: &str = "169.254.169.254";
+const DEVOPS: &str = "dev.azure.com";
 
 /// Seconds after the start in which nothing goes wrong: everything is filled the first time.
 const CALM_BEFORE: u32 = 20;
@@ -194,7 +195,7 @@ fn silence(rng: &mut Rng) -> Effect {
 }
 
 fn azure(rng: &mut Rng, name: &str) -> Fault {
-    let host = pick(rng, &[ENTRA, ENTRA, IMDS, "dev.azure.com"]);
+    let host = pick(rng, &[ENTRA, ENTRA, IMDS, DEVOPS]);
     let refusal = |code: u32| format!(r#"{{"error":"invalid_client","error_description":"","error_codes":[{code}]}}"#);
     let effect = match rng.u32(0..9) {
         0 => answer(500, None, ""),
@@ -205,6 +206,7 @@ fn azure(rng: &mut Rng, name: &str) -> Fault {
         5 => answer(400, None, &refusal(700_213)),
         6 => answer(400, None, &refusal(700_016)),
         7 => answer(200, None, "{}"),
+        8 if host == DEVOPS => Effect::ClaimsChallenge,
         _ => silence(rng),
     };
     fault(rng, name, Some(host), None, effect)
@@ -305,6 +307,7 @@ impl fmt::Display for Meets<'_> {
             }
             Some(Effect::Hang) => write!(f, ": no answer, ever"),
             Some(Effect::Refuse) => write!(f, ": refused"),
+            Some(Effect::ClaimsChallenge) => write!(f, ": its token does not suffice"),
             Some(Effect::Cut { after }) => write!(f, ": an answer that ends after {after} bytes"),
             Some(Effect::Lose) => write!(f, ": it arrives, its answer is lost"),
         }
