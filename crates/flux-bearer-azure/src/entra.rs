@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use flux_bearer::failure::{Class, Failure, entra, operator};
+use flux_bearer::failure::{Class, Failure, Unreachable, entra, operator, token_proxy};
 use flux_bearer::identity::{is_guid, is_tenant};
 use flux_bearer::token::Grant;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
@@ -152,8 +152,17 @@ pub(crate) async fn send(
 ) -> Result<Answer, Failure> {
     let request_id = request_id();
     let request = request(authority, tenant_id, endpoint, form, request_id.as_deref())?;
-    let http = http.exchange(request, DEADLINE, MAX_TOKEN_ANSWER).await;
-    let http = http.map_err(|unreachable| unreachable.failure("EntraUnavailable", "Entra ID"))?;
+    let answer = exchange(http, request, request_id).await;
+    answer.map_err(|unreachable| unreachable.failure("EntraUnavailable", "Entra ID"))
+}
+
+/// Sends `request` once, which carries `request_id`, to whoever answers as Entra ID does.
+pub(crate) async fn exchange(
+    http: &Http,
+    request: Request<Full<Bytes>>,
+    request_id: Option<String>,
+) -> Result<Answer, Unreachable> {
+    let http = http.exchange(request, DEADLINE, MAX_TOKEN_ANSWER).await?;
     Ok(Answer { http, request_id })
 }
 
@@ -197,6 +206,15 @@ impl Refusal {
     fn of_an_identity(&self) -> Failure {
         let failure = entra::from_answer(&self.codes, &self.error, self.status, self.retry_after);
         failure.trace(self.trace.as_deref())
+    }
+
+    /// What it means to the pod's own identity, which signs in at the token proxy: Entra ID's refusals come through it,
+    /// and one without a number of Entra ID's is its own.
+    pub(crate) fn of_the_token_proxy(&self) -> Failure {
+        if self.codes.is_empty() {
+            return token_proxy::from_status(self.status, self.retry_after).trace(self.trace.as_deref());
+        }
+        self.of_an_identity()
     }
 
     /// What it means to whoever does the set-up.

@@ -20,7 +20,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt, service_fn};
 
 use network::NoTunnel;
-pub use network::{MAX_CA_BYTES, Network, NetworkError};
+pub use network::{Direct, MAX_CA_BYTES, Network, NetworkError};
 
 /// Any error of a service below the seam.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -66,6 +66,14 @@ impl Http {
     /// A proxy URL or CA certificates that can't be used, or a system without any trusted root.
     pub fn network(settings: &Network) -> Result<Self, NetworkError> {
         network::client(settings)
+    }
+
+    /// The network to one server that `settings` describe: TLS only, past any proxy.
+    ///
+    /// # Errors
+    /// CA certificates that can't be used, or a system without any trusted root.
+    pub fn direct(settings: &Direct) -> Result<Self, NetworkError> {
+        network::direct(settings)
     }
 
     /// Sends each request through what `ways` holds at that moment: a network whose settings change.

@@ -16,6 +16,7 @@
 //! All of it sends through [`http::Http`].
 
 pub mod arm;
+pub mod binding;
 pub mod certificate;
 pub mod devops;
 pub mod entra;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use flux_bearer::failure::{Class, Failure};
 use flux_bearer::identity::Identity;
+use flux_bearer::preflight::AUDIENCE;
 use flux_bearer::token::Grant;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
+use crate::binding::{self, TokenProxy};
 use crate::certificate::Certificate;
 use crate::entra::{self, Authority, Endpoint};
 use crate::http::Http;
@@ -22,6 +24,7 @@ pub struct Azure {
     entra: Http,
     imds: Imds,
     authority: Authority,
+    token_proxy: Option<TokenProxy>,
 }
 
 /// What proves an identity, beside the identity itself.
@@ -50,7 +53,19 @@ impl Credential {
 impl Azure {
     /// Entra ID through `entra`, and IMDS through `imds`, which must not lead through a proxy.
     pub fn new(entra: Http, imds: Http, authority: Authority) -> Self {
-        Self { entra, imds: Imds::new(imds), authority }
+        Self { entra, imds: Imds::new(imds), authority, token_proxy: None }
+    }
+
+    /// The same, where the pod's own identity signs in at `proxy`. Every other identity goes to Entra ID itself: only of
+    /// the pod's identity the variables of the pod speak.
+    #[must_use]
+    pub fn with_token_proxy(self, proxy: TokenProxy) -> Self {
+        Self { token_proxy: Some(proxy), ..self }
+    }
+
+    /// The audience that the pod's own service account token has to have.
+    pub fn audience(&self) -> &'static str {
+        if self.token_proxy.is_some() { binding::AUDIENCE } else { AUDIENCE }
     }
 
     /// A new token for Azure DevOps as `identity`. One request for Entra ID, as many as IMDS documents for IMDS.
@@ -77,7 +92,10 @@ impl Azure {
             }
             _ => return Err(mismatch(identity)),
         };
-        entra::mint(&self.entra, &self.authority, tenant_id, form).await
+        match (&self.token_proxy, identity) {
+            (Some(proxy), Identity::WorkloadIdentity { .. }) => proxy.mint(&self.authority, tenant_id, form).await,
+            _ => entra::mint(&self.entra, &self.authority, tenant_id, form).await,
+        }
     }
 }
 

@@ -46,6 +46,6 @@ fn check(text: &str) -> Result<&str, Failure> {
         Class::Reread,
         "ServiceAccountTokenUnusable",
         cause,
-        "Mount a serviceAccountToken volume with audience api://AzureADTokenExchange, and let AZURE_FEDERATED_TOKEN_FILE name its file",
+        "Mount a serviceAccountToken volume as deploy/base does, and let AZURE_FEDERATED_TOKEN_FILE name its file",
     ))
 }

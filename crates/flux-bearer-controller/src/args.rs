@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 use flux_bearer::identity::Allowed;
+use flux_bearer_azure::binding::{Binding, Variables, VariablesError};
 
 use crate::lease;
 use crate::logs::{Encoding, Verbosity};
@@ -103,6 +104,22 @@ pub struct Args {
     #[arg(long, env = "AZURE_FEDERATED_TOKEN_FILE")]
     pub federated_token_file: Option<PathBuf>,
 
+    /// AKS identity bindings: proxy where the pod's own identity signs in, in Entra ID's place
+    #[arg(long, env = "AZURE_KUBERNETES_TOKEN_PROXY")]
+    pub kubernetes_token_proxy: Option<String>,
+
+    /// Name that TLS asks that proxy for, in place of the host of its URL
+    #[arg(long, env = "AZURE_KUBERNETES_SNI_NAME")]
+    pub kubernetes_sni_name: Option<String>,
+
+    /// CA certificates (PEM) that alone vouch for that proxy; read again when they change
+    #[arg(long, env = "AZURE_KUBERNETES_CA_FILE")]
+    pub kubernetes_ca_file: Option<String>,
+
+    /// The same as text, in place of the file
+    #[arg(long, env = "AZURE_KUBERNETES_CA_DATA")]
+    pub kubernetes_ca_data: Option<String>,
+
     /// Where Entra ID is asked; Azure DevOps Services exists in the public cloud alone
     #[arg(long, env = "AZURE_AUTHORITY_HOST", default_value = "https://login.microsoftonline.com/")]
     pub authority_host: String,
@@ -145,6 +162,16 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Args {
+    /// The token proxy of AKS, where the pod is bound to one.
+    pub fn binding(&self) -> Result<Option<Binding>, VariablesError> {
+        Binding::read(Variables {
+            token_proxy: self.kubernetes_token_proxy.as_deref(),
+            sni_name: self.kubernetes_sni_name.as_deref(),
+            ca_file: self.kubernetes_ca_file.as_deref(),
+            ca_data: self.kubernetes_ca_data.as_deref(),
+        })
+    }
+
     /// What clap can't tell of a flag by itself, and that the flags fit together.
     pub fn check(&self) -> Result<(), String> {
         notifications::address(&self.events_addr)?;
@@ -168,6 +195,8 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
+    use flux_bearer_azure::binding::Ca;
+
     use super::*;
 
     #[test]
@@ -188,6 +217,21 @@ mod tests {
         assert!(args(&["--leader-election-retry-period=30s"]).check().is_err());
         assert!(args(&["--leader-election-lease-duration=10m"]).check().is_ok());
         assert!(args(&["--leader-election-lease-duration=601s"]).check().is_err());
+    }
+
+    #[test]
+    fn a_pod_is_bound_by_four_variables_and_by_none_that_are_empty() {
+        let binding = |flags: &[&str]| Args::parse_from([&["x"], flags].concat()).binding();
+        let empty =
+            ["--kubernetes-token-proxy=", "--kubernetes-sni-name=", "--kubernetes-ca-file=", "--kubernetes-ca-data="];
+        assert_eq!((binding(&[]), binding(&empty)), (Ok(None), Ok(None)));
+        let proxy = "--kubernetes-token-proxy=https://10.0.0.1/";
+        let bound = binding(&[proxy, "--kubernetes-sni-name=proxy.example", "--kubernetes-ca-file=/ca.crt"]);
+        let bound = bound.unwrap().unwrap();
+        assert_eq!(bound.server_name, Some("proxy.example".try_into().unwrap()));
+        assert_eq!(bound.ca, Ca::File("/ca.crt".into()));
+        assert_eq!(binding(&[proxy, "--kubernetes-ca-data=PEM"]).unwrap().unwrap().ca, Ca::Pem(b"PEM".to_vec()));
+        assert!(binding(&["--kubernetes-ca-file=/ca.crt"]).is_err());
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! The file of `--ca-file`, taken anew when it changes: trust bundles rotate, and nobody restarts a pod for that.
+//! Files of CA certificates, taken anew when they change: trust bundles rotate, and nobody restarts a pod for that.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use flux_bearer_azure::http::{Http, MAX_CA_BYTES, Network};
+use flux_bearer_azure::http::{Http, MAX_CA_BYTES, NetworkError};
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -15,13 +15,20 @@ use crate::metrics::Metrics;
 /// of a file that is in the page cache costs nothing.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// The way to Azure that trusts what the file holds, also after it has changed.
+/// The way that certificates in PEM lead.
+type Way = Box<dyn Fn(Vec<u8>) -> Result<Http, NetworkError> + Send>;
+
+/// A way that trusts what a file holds, also after it has changed.
 ///
 /// Guarantees: what was trusted stays trusted until a file that can be used takes its place; a broken one is told once, and
 /// looked at again. The file is opened by its path each time, for a mounted volume is swapped by its symbolic link.
 pub struct CaFile {
+    /// What names the file: a flag or a variable.
+    setting: &'static str,
     path: PathBuf,
-    network: Network,
+    build: Way,
+    /// What it held when it was taken.
+    pem: Vec<u8>,
     way: watch::Sender<Http>,
     /// What is wrong with the file as it is now, as it was told.
     told: Option<String>,
@@ -29,18 +36,23 @@ pub struct CaFile {
 }
 
 impl CaFile {
-    /// Reads the file at `path` the first time; `network` says everything else about the network.
+    /// Reads the file at `path`, which `setting` names, the first time; `build` makes the way of what it holds.
     ///
     /// # Errors
     /// A file or a network that can't be used: at the start there is nothing to go on with.
-    pub async fn open(path: PathBuf, mut network: Network, metrics: Metrics) -> anyhow::Result<Self> {
-        let pem = read(&path).await?;
-        network.extra_ca_pem = Some(pem);
-        let (way, _) = watch::channel(Http::network(&network)?);
-        Ok(Self { path, network, way, told: None, metrics })
+    pub async fn open(
+        setting: &'static str,
+        path: PathBuf,
+        build: impl Fn(Vec<u8>) -> Result<Http, NetworkError> + Send + 'static,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
+        let pem = read(&path).await.context(setting)?;
+        let (way, _) = watch::channel(build(pem.clone()).context(setting)?);
+        metrics.ca_file_stale(setting, false);
+        Ok(Self { setting, path, build: Box::new(build), pem, way, told: None, metrics })
     }
 
-    /// The way to Azure, which is another one after each change of the file.
+    /// The way, which is another one after each change of the file.
     pub fn http(&self) -> Http {
         Http::latest(self.way.subscribe())
     }
@@ -56,25 +68,25 @@ impl CaFile {
     /// Takes the file as it is now, or keeps what there is and says why.
     async fn look(&mut self) {
         let fault = self.take().await.err().map(|error| format!("{error:#}"));
-        self.metrics.ca_file_stale(fault.is_some());
+        self.metrics.ca_file_stale(self.setting, fault.is_some());
         if let Some(fault) = fault.as_ref().filter(|fault| self.told.as_ref() != Some(fault)) {
             tracing::warn!(
                 reason = "CaFileUnusable",
-                "--ca-file: {fault}. What it held before is trusted until it can be read"
+                "{}: {fault}. What it held before is trusted until it can be read",
+                self.setting
             );
         }
         self.told = fault;
     }
 
     async fn take(&mut self) -> anyhow::Result<()> {
-        let pem = Some(read(&self.path).await?);
-        if pem == self.network.extra_ca_pem {
+        let pem = read(&self.path).await?;
+        if pem == self.pem {
             return Ok(());
         }
-        let network = Network { extra_ca_pem: pem, ..self.network.clone() };
-        self.way.send_replace(Http::network(&network)?);
-        self.network = network;
-        tracing::info!("the file of --ca-file has changed and is trusted as it is now");
+        self.way.send_replace((self.build)(pem.clone())?);
+        self.pem = pem;
+        tracing::info!("the file of {} has changed and is trusted as it is now", self.setting);
         Ok(())
     }
 }
@@ -96,6 +108,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
+    use flux_bearer_azure::http::Network;
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -147,13 +160,14 @@ mod tests {
     async fn open(path: &Path) -> anyhow::Result<(CaFile, Registry)> {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        Ok((CaFile::open(path.to_owned(), Network::default(), metrics).await?, registry))
+        let build = |pem| Http::network(&Network { extra_ca_pem: Some(pem), ..Network::default() });
+        Ok((CaFile::open("--ca-file", path.to_owned(), build, metrics).await?, registry))
     }
 
     fn stale(registry: &Registry) -> bool {
         let mut text = String::new();
         encode(&mut text, registry).unwrap();
-        text.contains("flux_bearer_ca_file_stale 1\n")
+        text.contains("flux_bearer_ca_file_stale{setting=\"--ca-file\"} 1\n")
     }
 
     #[tokio::test]
@@ -215,8 +229,10 @@ mod tests {
     #[tokio::test]
     async fn a_start_with_a_broken_or_missing_file_is_refused_and_names_it() {
         let volume = Volume::holding("start", "none");
-        assert!(open(&volume.file()).await.err().unwrap().to_string().contains("list of certificates"));
-        let missing = volume.0.join("missing");
-        assert!(open(&missing).await.err().unwrap().to_string().contains("missing"));
+        let refusal = |refused: anyhow::Result<_>| format!("{:#}", refused.map(drop).unwrap_err());
+        let broken = refusal(open(&volume.file()).await);
+        assert!(broken.starts_with("--ca-file: ") && broken.contains("list of certificates"), "{broken}");
+        let missing = refusal(open(&volume.0.join("missing")).await);
+        assert!(missing.starts_with("--ca-file: ") && missing.contains("/missing: "), "{missing}");
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use flux_bearer::identity::Pod;
+use flux_bearer_azure::binding::{Binding, Ca, TokenProxy};
 use flux_bearer_azure::entra::Authority;
-use flux_bearer_azure::http::{AGENT, Http, Network};
+use flux_bearer_azure::http::{AGENT, Direct, Http, Network};
 use flux_bearer_azure::mint::Azure;
 use flux_bearer_azure::workload::Assertion;
 use flux_bearer_controller::args::Args;
@@ -72,12 +73,20 @@ fn end_on_panic() {
 
 async fn parts(args: &Args, clock: Clock, metrics: Metrics) -> anyhow::Result<Parts> {
     let https = https(args, metrics.clone()).await.context("HTTPS can't be set up; check --ca-file and HTTPS_PROXY")?;
+    let token_proxy = token_proxy(args, metrics.clone());
+    let token_proxy = token_proxy
+        .await
+        .context("the token proxy of AKS can't be used; compare its variables with what the webhook sets")?;
     let address = notifications::address(&args.events_addr).map_err(anyhow::Error::msg)?;
     let authority = Authority::parse(&args.authority_host).context("AZURE_AUTHORITY_HOST")?;
     let assertion = args.federated_token_file.clone().map(|path| Arc::new(TokenFile(path)) as Arc<dyn Assertion>);
+    let azure = Azure::new(https.clone(), Http::plain(), authority);
     Ok(Parts {
         client: kubernetes().await?,
-        azure: Azure::new(https.clone(), Http::plain(), authority),
+        azure: match token_proxy {
+            Some(proxy) => azure.with_token_proxy(proxy),
+            None => azure,
+        },
         azure_devops: https,
         assertion,
         receiver: address.map(|address| Receiver { http: Http::plain(), address }),
@@ -91,10 +100,30 @@ async fn https(args: &Args, metrics: Metrics) -> anyhow::Result<Http> {
     let network =
         Network { https_proxy: args.https_proxy.clone(), no_proxy: args.no_proxy.clone(), extra_ca_pem: None };
     let Some(path) = args.ca_file.clone() else { return Ok(Http::network(&network)?) };
-    let file = CaFile::open(path, network, metrics).await?;
+    let trusting = move |pem| Http::network(&Network { extra_ca_pem: Some(pem), ..network.clone() });
+    Ok(following(CaFile::open("--ca-file", path, trusting, metrics).await?))
+}
+
+/// The token proxy of AKS, where the pod is bound to one, recognised by what the file of its CA holds at the time.
+async fn token_proxy(args: &Args, metrics: Metrics) -> anyhow::Result<Option<TokenProxy>> {
+    let Some(Binding { address, server_name, ca }) = args.binding()? else { return Ok(None) };
+    let trusting = move |only_ca_pem| Http::direct(&Direct { server_name: server_name.clone(), only_ca_pem });
+    let http = match ca {
+        Ca::File(path) => {
+            let trusting = move |pem| trusting(Some(pem));
+            following(CaFile::open("AZURE_KUBERNETES_CA_FILE", path, trusting, metrics).await?)
+        }
+        Ca::Pem(pem) => trusting(Some(pem)).context("AZURE_KUBERNETES_CA_DATA")?,
+        Ca::System => trusting(None).context("AZURE_KUBERNETES_TOKEN_PROXY without a CA of its own")?,
+    };
+    Ok(Some(TokenProxy::new(http, address)))
+}
+
+/// The way that follows `file` from now on.
+fn following(file: CaFile) -> Http {
     let http = file.http();
     tokio::spawn(file.watch());
-    Ok(http)
+    http
 }
 
 async fn kubernetes() -> anyhow::Result<Client> {

@@ -32,6 +32,12 @@ struct Peer {
     peer: &'static str,
 }
 
+/// Which file of CA certificates.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct CaFile {
+    setting: &'static str,
+}
+
 /// How the post of an event to notification-controller ended.
 #[derive(Clone, Copy, Debug)]
 pub enum Notified {
@@ -84,7 +90,7 @@ pub struct Metrics {
     due: Gauge,
     leader: Gauge,
     clock_offset: Family<Peer, Gauge>,
-    ca_file_stale: Gauge,
+    ca_file_stale: Family<CaFile, Gauge>,
 }
 
 impl Default for Metrics {
@@ -101,7 +107,7 @@ impl Default for Metrics {
             due: Gauge::default(),
             leader: Gauge::default(),
             clock_offset: Family::default(),
-            ca_file_stale: Gauge::default(),
+            ca_file_stale: Family::default(),
         }
     }
 }
@@ -128,7 +134,8 @@ impl Metrics {
         registry.register("leader", "Whether this process holds the lease", metrics.leader.clone());
         let help = "How far the clock of the controller's node is ahead of the peer's";
         registry.register_with_unit("clock_offset", help, Unit::Seconds, metrics.clock_offset.clone());
-        let help = "Whether --ca-file can't be used as it is now, so that what it held before is trusted";
+        let help =
+            "Whether a file of CA certificates can't be used as it is now, so that what it held before is trusted";
         registry.register("ca_file_stale", help, metrics.ca_file_stale.clone());
         metrics
     }
@@ -180,9 +187,9 @@ impl Metrics {
         self.clock_offset.get_or_create(&Peer { peer }).set(offset.as_secs());
     }
 
-    /// Whether the file of `--ca-file` can't be used as it is now.
-    pub fn ca_file_stale(&self, stale: bool) {
-        self.ca_file_stale.set(i64::from(stale));
+    /// Whether the file of CA certificates that `setting` names can't be used as it is now.
+    pub fn ca_file_stale(&self, setting: &'static str, stale: bool) {
+        self.ca_file_stale.get_or_create(&CaFile { setting }).set(i64::from(stale));
     }
 
     /// Whether this process holds the lease.
@@ -349,6 +356,7 @@ mod tests {
         metrics.tidy(1, 1);
         metrics.clock_offset("issuer", SignedDuration::from_secs(1));
         metrics.leads(true);
+        metrics.ca_file_stale("--ca-file", false);
     }
 
     /// The name by which a family is queried.

@@ -38,6 +38,8 @@ pub struct Preflight {
     pub kubernetes: Kubernetes,
     /// The pod's projected token.
     pub assertion: Option<Arc<dyn Assertion>>,
+    /// The audience that it has to have.
+    pub audience: &'static str,
     /// Compares the API server's clock with ours.
     pub clocks: Clocks,
 }
@@ -68,7 +70,7 @@ impl Preflight {
             Some(assertion) => assertion.read().await.ok(),
             None => None,
         };
-        preflight::projected_token(read.as_ref().map(ExposeSecret::expose_secret))
+        preflight::projected_token(read.as_ref().map(ExposeSecret::expose_secret), self.audience)
     }
 
     /// Looks at what the API server knows; an error means that it could not tell all of it.

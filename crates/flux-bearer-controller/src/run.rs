@@ -89,7 +89,12 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
     let clocks = Clocks::new(parts.clock.clone(), parts.metrics.clone());
     let (outbox, posting) = Outbox::open(parts.receiver.clone(), parts.metrics.clone());
     let work = assemble(&settings, &parts, outbox, leadership.clone(), clocks.clone());
-    let preflight = Preflight { kubernetes: work.kubernetes.clone(), assertion: parts.assertion.clone(), clocks };
+    let preflight = Preflight {
+        kubernetes: work.kubernetes.clone(),
+        assertion: parts.assertion.clone(),
+        audience: parts.azure.audience(),
+        clocks,
+    };
     let listed = ready.subscribe();
     let mut elector = settings.lease.clone().map(|lease| {
         let api = Api::namespaced(parts.client.clone(), &settings.pod.namespace);

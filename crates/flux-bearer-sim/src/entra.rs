@@ -18,6 +18,7 @@ mod token;
 use axum::body::Body;
 use http::{Request, Response};
 
+pub(crate) use self::assertion::check_validity;
 pub(crate) use self::certificate::public_key;
 pub(crate) use self::issuer_keys::IssuerKeys;
 pub(crate) use self::mint::{Grant, Minted, Proof, mint};
@@ -25,6 +26,7 @@ pub(crate) use self::person::SignIns;
 pub(crate) use self::propagation::Propagation;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::resource::Resource;
+pub(crate) use self::token::{Form, serve_vouched};
 use crate::journal::Visit;
 use crate::world::World;
 

@@ -24,4 +24,5 @@ pub mod kube;
 mod random;
 pub mod service;
 pub mod state;
+mod token_proxy;
 pub mod world;

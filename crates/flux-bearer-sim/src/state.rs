@@ -9,6 +9,7 @@ mod check;
 mod organization;
 mod subscription;
 mod tenant;
+mod token_proxy;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -25,6 +26,7 @@ pub use self::subscription::{
     Lock, LockLevel, ManagedCluster, Provider, ResourceGroup, Role, RoleAssignment, Subscription, UserAssignedIdentity,
 };
 pub use self::tenant::{Application, Certificate, DeviceCode, FederatedCredential, Kind, Secret, Tenant, User};
+pub use self::token_proxy::{IdentityBinding, TokenProxy, TokenProxyErrors};
 use crate::faults::Fault;
 use crate::jwt::Jwks;
 
@@ -38,6 +40,9 @@ pub struct State {
     pub tenants: Vec<Tenant>,
     /// The machine that asks 169.254.169.254.
     pub imds: Imds,
+    /// The token proxy of a cluster with AKS identity bindings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_proxy: Option<TokenProxy>,
     /// Azure subscriptions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscriptions: Vec<Subscription>,

@@ -18,6 +18,7 @@ use crate::journal::{Journal, Visit};
 use crate::jwt::{Jwk, Jwks, SigningError, SigningKey};
 use crate::service::{Service, date, guarded, host};
 use crate::state::{State, StateError};
+use crate::token_proxy;
 
 /// Names that the world answers to. Beside them it answers to every `<organisation>.visualstudio.com`.
 const HOSTS: [&str; 10] = [
@@ -162,7 +163,8 @@ impl World {
 
     async fn serve(self, mut request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let host = host(&request);
-        let part = Part::of(&host).ok_or_else(|| format!("there is no host `{host}` in this world"))?;
+        let part =
+            Part::of(&host, &self.snapshot()).ok_or_else(|| format!("there is no host `{host}` in this world"))?;
         let (method, uri) = (request.method(), request.uri());
         let visit = self.inner.journal.arrive(self.inner.clock.now(), &host, method, uri);
         if part == Part::Arm {
@@ -198,6 +200,7 @@ impl World {
             Part::Imds => imds::serve(&self, &request, &visit),
             Part::Arm => arm::serve(&self, request, &visit).await,
             Part::DevOps => devops::serve(&self, request, &visit).await,
+            Part::TokenProxy => token_proxy::serve(&self, request, &visit).await,
         })
     }
 
@@ -252,15 +255,17 @@ enum Part {
     Imds,
     Arm,
     DevOps,
+    TokenProxy,
 }
 
 impl Part {
-    fn of(host: &str) -> Option<Self> {
+    fn of(host: &str, state: &State) -> Option<Self> {
         match host {
             _ if entra::HOSTS.contains(&host) => Some(Self::Entra),
             imds::HOST => Some(Self::Imds),
             arm::HOST => Some(Self::Arm),
             _ if devops::is_host(host) => Some(Self::DevOps),
+            _ if state.token_proxy.as_ref().is_some_and(|proxy| proxy.host == host) => Some(Self::TokenProxy),
             _ => None,
         }
     }

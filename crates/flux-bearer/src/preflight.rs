@@ -126,12 +126,16 @@ pub fn forbidden() -> Failure {
 
 /// What is wrong with the pod's projected token: `None` where there is no file of it, or none that can be read.
 ///
-/// Only a managed identity, a client secret or a certificate needs none. A token that can't be read is let through, for Entra ID has the
-/// last word.
-pub fn projected_token(token: Option<&str>) -> Option<Failure> {
+/// Only a managed identity, a client secret or a certificate needs none. `audience` is [`AUDIENCE`], or that of the proxy
+/// where the pod's identity signs in instead. A token that can't be read is let through, for they have the last word.
+pub fn projected_token(token: Option<&str>, audience: &str) -> Option<Failure> {
+    let example = match audience {
+        AUDIENCE => "deploy/base does",
+        _ => "the webhook of AKS does for deploy/components/identity-binding",
+    };
     let fix = format!(
-        "Mount a projected serviceAccountToken volume with audience {AUDIENCE} and name its file in \
-         AZURE_FEDERATED_TOKEN_FILE, as deploy/base does"
+        "Mount a projected serviceAccountToken volume with audience {audience} and name its file in \
+         AZURE_FEDERATED_TOKEN_FILE, as {example}"
     );
     let needed = "so only ManagedIdentity, ClientSecret and ClientCertificate can sign in";
     let cause = match token.map(str::trim) {
@@ -139,12 +143,12 @@ pub fn projected_token(token: Option<&str>) -> Option<Failure> {
         Some("") => format!("the file of the projected service account token is empty, {needed}"),
         Some(token) => {
             let found = audiences(&claims(token)?);
-            if found.iter().any(|audience| audience == AUDIENCE) {
+            if found.iter().any(|found| found == audience) {
                 return None;
             }
             let found: Vec<String> = found.iter().take(MAX_NAMED).map(|audience| printable(audience)).collect();
             let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-            format!("the projected service account token has the audience {found}, which Entra ID refuses, {needed}")
+            format!("the projected service account token has the audience {found}, not {audience}, {needed}")
         }
     };
     Some(finding("ProjectedTokenMissing", cause, fix))
@@ -261,7 +265,7 @@ mod tests {
             "opaque".into(),
         ];
         for token in good {
-            assert_eq!(projected_token(Some(&token)), None, "{token}");
+            assert_eq!(projected_token(Some(&token), AUDIENCE), None, "{token}");
         }
         let bad = [
             (None, "no projected"),
@@ -274,10 +278,16 @@ mod tests {
             (Some(token(serde_json::json!({"aud": ["a\nb", "é", "x".repeat(100)]}))), "ab, , xxx"),
         ];
         for (token, part) in bad {
-            let told = projected_token(token.as_deref()).unwrap();
+            let told = projected_token(token.as_deref(), AUDIENCE).unwrap();
             assert!(told.cause.contains(part) && told.fix.contains(AUDIENCE), "{told}");
             assert!(told.to_string().len() < 600, "{told}");
         }
+        let bound = "api://AKSIdentityBinding";
+        let both = [AUDIENCE, bound].map(|audience| token(serde_json::json!({"aud": audience})));
+        assert_eq!(projected_token(Some(&both[1]), bound), None);
+        let told = projected_token(Some(&both[0]), bound).unwrap();
+        assert!(told.cause.contains(AUDIENCE) && told.fix.contains(bound), "{told}");
+        assert!(told.fix.contains("identity-binding") && !told.fix.contains("deploy/base"), "{told}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flux_bearer::failure::Failure;
 use flux_bearer::identity::Pod;
 use flux_bearer::preflight::POLICIES;
+use flux_bearer_azure::binding::{Binding, TokenProxy, Variables};
 use flux_bearer_azure::entra::Authority;
 use flux_bearer_azure::http::Http;
 use flux_bearer_azure::mint::Azure;
@@ -67,6 +68,7 @@ pub struct Stage {
     metrics: Metrics,
     assertion: Option<Arc<dyn Assertion>>,
     tampering: Tampering,
+    token_proxy: Option<&'static str>,
 }
 
 /// Sees the URL of a request to Azure, and changes its answer.
@@ -162,6 +164,7 @@ impl Stage {
             registry: Arc::new(registry),
             metrics,
             tampering: Arc::new(|_, _| {}),
+            token_proxy: None,
         })
     }
 
@@ -176,6 +179,13 @@ impl Stage {
     #[must_use]
     pub fn without_assertion(mut self) -> Self {
         self.assertion = None;
+        self
+    }
+
+    /// The same stage with a pod whose identity signs in at this token proxy of AKS.
+    #[must_use]
+    pub fn with_token_proxy(mut self, url: &'static str) -> Self {
+        self.token_proxy = Some(url);
         self
     }
 
@@ -275,12 +285,21 @@ impl Stage {
     fn parts(&self, client: Client, azure: Http, machine: Clock) -> Parts {
         Parts {
             client,
-            azure: Azure::new(azure.clone(), azure.clone(), Authority::default()),
+            azure: self.bound(Azure::new(azure.clone(), azure.clone(), Authority::default()), &azure),
             azure_devops: azure,
             assertion: self.assertion.clone(),
             receiver: self.alerts.receiver(),
             clock: ControllerClock::new(move || machine.now()),
             metrics: self.metrics.clone(),
+        }
+    }
+
+    /// The token proxy where the pod is bound to one, which is reached as Azure is.
+    fn bound(&self, azure: Azure, way: &Http) -> Azure {
+        let variables = Variables { token_proxy: self.token_proxy, ..Variables::default() };
+        match Binding::read(variables) {
+            Ok(Some(binding)) => azure.with_token_proxy(TokenProxy::new(way.clone(), binding.address)),
+            Ok(None) | Err(_) => azure,
         }
     }
 

@@ -340,6 +340,27 @@ async fn an_account_of_a_bearer_token_has_to_be_there_and_trusted_and_the_contro
     assert_eq!(said.exit, Exit::Done, "{}", said.stdout);
 }
 
+/// What the pod's own identity needs at the token proxy of AKS is AKS's own affair.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_bound_to_the_token_proxy_needs_no_federated_credential_and_no_token_in_the_deployment() {
+    let world = World::healthy().await;
+    let checks = "azure-federation controller-projected-token -o short";
+    world.azure(|state| state.tenants[0].applications[0].federated_credentials.clear());
+    world.edit("Deployment", "flux-bearer-controller", |object| {
+        let pod = &mut object["spec"]["template"];
+        pod["spec"]["volumes"] = json!([]);
+        pod["metadata"]["labels"]["azure.workload.identity/use"] = "true".into();
+    });
+    let said = world.check(checks).await;
+    assert!(said.stdout.contains("no federated credential is for"), "the label alone binds nobody: {}", said.stdout);
+    world.edit("Deployment", "flux-bearer-controller", |object| {
+        let annotations = json!({"azure.workload.identity/use-identity-binding": "true"});
+        object["spec"]["template"]["metadata"]["annotations"] = annotations;
+    });
+    let said = world.check(checks).await;
+    assert_eq!(said.exit, Exit::Done, "{}", said.stdout);
+}
+
 /// With all 20 taken there is no command that adds one.
 #[tokio::test(start_paused = true)]
 async fn the_21st_cluster_is_told_that_there_is_no_room() {

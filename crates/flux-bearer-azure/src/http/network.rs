@@ -9,15 +9,16 @@ use futures::future::BoxFuture;
 use http::Uri;
 use http::uri::Scheme;
 use hyper::rt::{Read, Write};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use rustls_platform_verifier::Verifier;
 use tower::Service;
 
@@ -53,20 +54,29 @@ pub struct Network {
     pub extra_ca_pem: Option<Vec<u8>>,
 }
 
+/// How one server is reached that has a certificate of its own kind: straight there, whatever proxy is set.
+#[derive(Clone, Debug, Default)]
+pub struct Direct {
+    /// The name that TLS asks for (SNI) and that the certificate has to bear; without it, the host of the URL.
+    pub server_name: Option<ServerName<'static>>,
+    /// CA certificates in PEM that are trusted and no other; without them, the system's.
+    pub only_ca_pem: Option<Vec<u8>>,
+}
+
 /// Why the network can't be used as it is set. Neither a proxy's password nor a file's content is in it.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// The proxy is no URL of an HTTP proxy.
     #[error("HTTPS_PROXY is not http://[user:password@]host:port")]
     Proxy,
-    /// The CA file has no certificate, or too many bytes.
-    #[error("the CA file is not a list of certificates in PEM of at most 256 KiB")]
+    /// The CA certificates are none, or too many bytes.
+    #[error("what should be CA certificates is not a list of certificates in PEM of at most 256 KiB")]
     Ca,
     /// One of its entries, counted from 1, can't be read.
-    #[error("entry {0} of the CA file is no certificate that can be read: remove or replace it")]
+    #[error("entry {0} of the CA certificates is no certificate that can be read: remove or replace it")]
     CaEntry(usize),
     /// No root is trusted, or an extra one can't be.
-    #[error("no TLS without trusted roots: mount a CA bundle, or check the CA file")]
+    #[error("no TLS without trusted roots: mount a CA bundle, or check the CA certificates")]
     Roots(#[source] rustls::Error),
 }
 
@@ -75,6 +85,23 @@ pub(super) fn client(settings: &Network) -> Result<Http, NetworkError> {
     let https: HttpsConnector<_> =
         HttpsConnectorBuilder::new().with_tls_config(tls(settings)?).https_only().enable_http1().wrap_connector(route);
     Ok(pooled(https))
+}
+
+pub(super) fn direct(settings: &Direct) -> Result<Http, NetworkError> {
+    Ok(pooled(straight(settings, tcp(CONNECT_TIMEOUT))?))
+}
+
+/// TLS as `settings` say, on the connections of `connector`.
+fn straight<C>(settings: &Direct, connector: C) -> Result<HttpsConnector<C>, NetworkError> {
+    let tls = match &settings.only_ca_pem {
+        Some(pem) => trusting_only(pem)?,
+        None => tls(&Network::default())?,
+    };
+    let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
+    if let Some(name) = &settings.server_name {
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name.clone()));
+    }
+    Ok(builder.enable_http1().wrap_connector(connector))
 }
 
 pub(super) fn plain() -> Http {
@@ -108,18 +135,32 @@ fn tcp(timeout: Duration) -> HttpConnector {
 /// What the system's roots are is the platform verifier's affair: on Linux it looks at `SSL_CERT_FILE` and `SSL_CERT_DIR`
 /// by itself, which replace them. Certificates are dated, so TLS alone looks at the real time.
 fn tls(settings: &Network) -> Result<ClientConfig, NetworkError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let extra = certificates(settings.extra_ca_pem.as_deref())?;
-    let verifier = Verifier::new_with_extra_roots(extra, provider.clone()).map_err(NetworkError::Roots)?;
-    let versions = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(NetworkError::Roots)?;
+    let extra = settings.extra_ca_pem.as_deref().map(certificates).transpose()?.unwrap_or_default();
+    let verifier = Verifier::new_with_extra_roots(extra, provider()).map_err(NetworkError::Roots)?;
     // "dangerous" names the door, not what goes through it: the verifier is the platform's own.
-    Ok(versions.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+    Ok(versions()?.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
-fn certificates(pem: Option<&[u8]>) -> Result<Vec<CertificateDer<'static>>, NetworkError> {
-    let Some(pem) = pem else { return Ok(Vec::new()) };
+/// The same, trusting these CA certificates and no other.
+fn trusting_only(pem: &[u8]) -> Result<ClientConfig, NetworkError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(NetworkError::Roots)?;
+    }
+    Ok(versions()?.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn versions() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, NetworkError> {
+    ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(NetworkError::Roots)
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, NetworkError> {
     if pem.len() > MAX_CA_BYTES {
         return Err(NetworkError::Ca);
     }
@@ -184,9 +225,13 @@ pub(super) struct NoTunnel(#[source] BoxError);
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::pin::Pin;
     use std::sync::Mutex;
 
     use flux_bearer::failure::Unreachable;
+    use hyper::rt::ReadBufCursor;
+    use hyper_util::client::legacy::connect::{Connected, Connection};
     use hyper_util::rt::TokioIo;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     use rustls::pki_types::PrivateKeyDer;
@@ -343,6 +388,110 @@ mod tests {
         assert_eq!(shake_hands(Some(&format!("{other}{one}")), &server), Ok(()));
         for foreign in [None, Some(&*other)] {
             assert!(matches!(shake_hands(foreign, &server), Err(rustls::Error::InvalidCertificate(_))), "{foreign:?}");
+        }
+    }
+
+    /// A connection that TLS can be put around.
+    struct InMemory(TokioIo<DuplexStream>);
+
+    impl Connection for InMemory {
+        fn connected(&self) -> Connected {
+            Connected::new()
+        }
+    }
+
+    impl Read for InMemory {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(context, bytes)
+        }
+    }
+
+    impl Write for InMemory {
+        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(context, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(context)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(context)
+        }
+    }
+
+    /// Shakes hands with `server` in memory, on the way to a server at `uri`: where the connection led, the name that TLS
+    /// asked for, and what the client has against the server.
+    async fn go_straight(
+        settings: Direct,
+        uri: &'static str,
+        server: &Arc<ServerConfig>,
+    ) -> (String, Option<String>, Result<(), Unreachable>) {
+        let (led, theirs) = (Arc::new(Mutex::new(String::new())), Arc::new(Mutex::new(None)));
+        let (noted, handed) = (led.clone(), theirs.clone());
+        let connector = service_fn(move |uri: Uri| {
+            let (ours, theirs) = tokio::io::duplex(4096);
+            *noted.lock().unwrap() = uri.to_string();
+            *handed.lock().unwrap() = Some(theirs);
+            std::future::ready(Ok::<_, std::io::Error>(InMemory(TokioIo::new(ours))))
+        });
+        let client = straight(&settings, connector).unwrap().oneshot(Uri::from_static(uri));
+        let serve = async {
+            // The connection is handed over when the client is first polled.
+            tokio::task::yield_now().await;
+            let stream = theirs.lock().unwrap().take().unwrap();
+            greet(stream, server).await
+        };
+        let (connected, asked) = tokio::join!(client, serve);
+        let led = led.lock().unwrap().clone();
+        (led, asked, connected.map(drop).map_err(|error| crate::http::unreachable(&*error)))
+    }
+
+    /// Shakes hands as `config` says until that is done or the client has gone, and tells the name that it asked for.
+    async fn greet(mut stream: DuplexStream, config: &Arc<ServerConfig>) -> Option<String> {
+        let mut server = ServerConnection::new(Arc::clone(config)).unwrap();
+        let mut bytes = [0; 4096];
+        while server.is_handshaking() {
+            let read = stream.read(&mut bytes).await.unwrap();
+            server.read_tls(&mut &bytes[..read]).unwrap();
+            if read == 0 || server.process_new_packets().is_err() {
+                break;
+            }
+            let mut answer = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut answer).unwrap();
+            }
+            stream.write_all(&answer).await.unwrap();
+        }
+        server.server_name().map(str::to_owned)
+    }
+
+    #[tokio::test]
+    async fn a_server_of_its_own_kind_is_known_by_its_ca_alone_and_by_the_name_that_was_set() {
+        let ((ca, server), (other, _)) = (authority(), authority());
+        let uri = "https://10.0.0.1:8443/t/oauth2/v2.0/token";
+        let settings = |pem: Option<&str>, name: Option<&'static str>| Direct {
+            server_name: name.map(|name| name.try_into().unwrap()),
+            only_ca_pem: pem.map(|pem| pem.as_bytes().to_vec()),
+        };
+        let name = "dev.azure.com";
+        let cases = [
+            (settings(Some(&ca), Some(name)), Some(name), Ok(())),
+            (settings(Some(&format!("{other}{ca}")), Some(name)), Some(name), Ok(())),
+            (settings(Some(&other), Some(name)), Some(name), Err(Unreachable::Tls)),
+            (settings(None, Some(name)), Some(name), Err(Unreachable::Tls)),
+            (settings(Some(&ca), Some("other.example")), Some("other.example"), Err(Unreachable::Tls)),
+            // An address is no name to ask for, and not in the certificate.
+            (settings(Some(&ca), None), None, Err(Unreachable::Tls)),
+        ];
+        for (settings, asked, expected) in cases {
+            let told = format!("{settings:?}");
+            let (led, name, end) = go_straight(settings, uri, &server).await;
+            assert_eq!((&*led, name.as_deref(), end), (uri, asked, expected), "{told}");
         }
     }
 

@@ -31,11 +31,11 @@ impl Assertion for Projected {
     }
 }
 
-fn workload() -> Identity {
+pub(crate) fn workload() -> Identity {
     Identity::WorkloadIdentity { tenant_id: TENANT.into(), client_id: CLIENT.into() }
 }
 
-fn principal() -> Identity {
+pub(crate) fn principal() -> Identity {
     Identity::ClientSecret {
         tenant_id: TENANT.into(),
         client_id: CLIENT.into(),
@@ -44,7 +44,7 @@ fn principal() -> Identity {
     }
 }
 
-fn projected(token: &str) -> Credential {
+pub(crate) fn projected(token: &str) -> Credential {
     Credential::Assertion(Arc::new(Projected(Ok(token.to_owned()))))
 }
 
@@ -56,7 +56,7 @@ async fn mint(entra: Http) -> Result<Grant, Failure> {
     azure(entra).mint(&workload(), projected("e30.e30.sig")).await
 }
 
-fn good() -> axum::response::Response {
+pub(crate) fn good() -> axum::response::Response {
     answer(
         200,
         json!({"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": "the-token"}),

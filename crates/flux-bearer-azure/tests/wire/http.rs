@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use flux_bearer::failure::Unreachable;
-use flux_bearer_azure::http::{Http, Network, NetworkError};
+use flux_bearer_azure::http::{Direct, Http, Network, NetworkError};
 use futures::stream;
 use http::Request;
 use http_body_util::Full;
@@ -83,6 +83,8 @@ async fn a_network_that_cannot_be_used_is_refused_at_the_start() {
     for pem in [&b""[..], b"no certificate", &vec![b'\n'; 256 * 1024 + 1]] {
         let settings = Network { extra_ca_pem: Some(pem.to_vec()), ..Network::default() };
         assert!(matches!(Http::network(&settings), Err(NetworkError::Ca)), "{:.20}", String::from_utf8_lossy(pem));
+        let settings = Direct { only_ca_pem: Some(pem.to_vec()), ..Direct::default() };
+        assert!(matches!(Http::direct(&settings), Err(NetworkError::Ca)), "{:.20}", String::from_utf8_lossy(pem));
     }
 }
 
@@ -100,7 +102,7 @@ async fn a_broken_entry_of_a_ca_file_is_named_by_its_number() {
         let entry = format!("-----BEGIN CERTIFICATE-----\n{broken}\n-----END CERTIFICATE-----\n");
         let refusal = load(format!("{CA}{entry}{CA}")).unwrap_err();
         assert!(matches!(refusal, NetworkError::CaEntry(2)), "{broken}: {refusal}");
-        assert!(refusal.to_string().starts_with("entry 2 of the CA file"), "{refusal}");
+        assert!(refusal.to_string().starts_with("entry 2 of the CA certificates"), "{refusal}");
     }
     let cut = CA.replace("-----END CERTIFICATE-----", "");
     assert!(load(cut).is_err(), "an entry without an end");

@@ -5,6 +5,7 @@
 
 mod any;
 mod arm;
+mod binding;
 mod certificate;
 mod devops;
 mod entra;

@@ -233,6 +233,14 @@ pub(crate) fn argument<'a>(deployment: &'a Value, name: &str) -> Option<&'a str>
     arguments.filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('=')).last()
 }
 
+/// Whether the Pods of the controller sign in at the token proxy of AKS: by its webhook, or by what they are told themselves.
+pub(super) fn is_bound(deployment: &Value) -> bool {
+    let by_webhook = "/spec/template/metadata/annotations/azure.workload.identity~1use-identity-binding";
+    let told = argument(deployment, "--kubernetes-token-proxy")
+        .or_else(|| variable(deployment, "AZURE_KUBERNETES_TOKEN_PROXY"));
+    text(deployment, by_webhook).eq_ignore_ascii_case("true") || told.is_some_and(|url| !url.is_empty())
+}
+
 /// An environment variable of the first container, where the Deployment itself says its value.
 pub(super) fn variable<'a>(deployment: &'a Value, wanted: &str) -> Option<&'a str> {
     let mut variables = items(deployment, "/spec/template/spec/containers/0/env");

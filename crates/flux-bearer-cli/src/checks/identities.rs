@@ -8,7 +8,7 @@ use flux_bearer::repository::Repository;
 use flux_bearer::resource::BearerTokenSpec;
 use serde_json::Value;
 
-use super::facts::{Facts, account_of, argument, known, variable};
+use super::facts::{Facts, account_of, argument, is_bound, known, variable};
 use crate::manifests::CONTROLLER;
 use crate::object::{items, namespace, text};
 use crate::tokens::Token;
@@ -33,12 +33,15 @@ pub(super) struct Use<'a> {
 }
 
 impl Use<'_> {
-    /// Whose service account tokens it signs in with, as Entra ID compares it; nothing where it signs in otherwise.
+    /// Whose service account tokens it signs in with, as Entra ID compares it; nothing where it signs in otherwise, as the
+    /// pod's own identity does at the token proxy of AKS: Entra ID trusts the proxy then, and AKS sees to that.
     pub(super) fn subject(&self, facts: &Facts) -> Option<String> {
         match &self.identity {
             Identity::WorkloadIdentity { .. } => {
-                let account = facts.deployment.iter().flatten().next().map_or(CONTROLLER, account_of);
-                Some(format!("system:serviceaccount:{}:{account}", facts.namespace))
+                let deployment = facts.deployment.iter().flatten().next();
+                let account = deployment.map_or(CONTROLLER, account_of);
+                let bound = deployment.is_some_and(is_bound);
+                (!bound).then(|| format!("system:serviceaccount:{}:{account}", facts.namespace))
             }
             Identity::ServiceAccount { namespace, account, .. } => {
                 Some(format!("system:serviceaccount:{namespace}:{account}"))

@@ -60,12 +60,13 @@ fn read(file: Option<&Path>) -> anyhow::Result<State> {
     State::from_yaml(&text).with_context(|| format!("{} is no state", file.display()))
 }
 
-/// The world's names, and the older name of each organisation. Addresses need no name to lead anywhere.
+/// The world's names, the older name of each organisation, and that of the token proxy. Addresses need no name to lead anywhere.
 fn hosts(state: &State) -> Vec<String> {
     let names = World::hosts().iter().filter(|host| host.parse::<IpAddr>().is_err());
     let organizations = state.organizations.iter();
     let older = organizations.map(|one| format!("{}.visualstudio.com", one.name.to_ascii_lowercase()));
-    names.map(|&name| name.to_owned()).chain(older).collect()
+    let proxy = state.token_proxy.iter().map(|proxy| proxy.host.clone());
+    names.map(|&name| name.to_owned()).chain(older).chain(proxy).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge: a world on real sockets starts at the machine's time")]
@@ -98,5 +99,14 @@ mod tests {
             assert!(hosts.iter().any(|host| host == name), "{name} is missing from {hosts:?}");
         }
         assert!(hosts.iter().all(|host| host.parse::<IpAddr>().is_err()));
+    }
+
+    #[test]
+    fn the_token_proxy_has_the_name_that_the_state_gives_it() {
+        let mut state = State::from_yaml(EXAMPLE).unwrap();
+        let issuer = state.issuers[0].issuer.clone();
+        let proxy = serde_json::json!({"host": "token-proxy.example", "issuer": issuer});
+        state.token_proxy = Some(serde_json::from_value(proxy).unwrap());
+        assert!(hosts(&state).contains(&"token-proxy.example".to_owned()));
     }
 }

@@ -78,7 +78,7 @@ fn check_lifetime(state: &State, assertion: &Jwt) -> Result<(), Refusal> {
 
 /// Checks that `now` is within `nbf` and `exp`. MSAL for JavaScript rounds `nbf` to the nearest second, which is half a second
 /// ahead at most, and signs in; how much more Entra tolerates is unknown.
-pub(super) fn check_validity(assertion: &Jwt, now: Timestamp) -> Result<(), Refusal> {
+pub(crate) fn check_validity(assertion: &Jwt, now: Timestamp) -> Result<(), Refusal> {
     let (from, until) = (time(assertion, "nbf"), time(assertion, "exp"));
     if from <= now.saturating_add(ROUNDED).unwrap_or(now) && now < until {
         return Ok(());

@@ -43,7 +43,7 @@ impl IssuerKeys {
     }
 
     /// Checks the signature of an assertion of this issuer.
-    pub(super) async fn verify(&self, state: &State, issuer: &str, assertion: &Jwt) -> Result<(), Refusal> {
+    pub(crate) async fn verify(&self, state: &State, issuer: &str, assertion: &Jwt) -> Result<(), Refusal> {
         match self.key(state, issuer, assertion.kid()).await? {
             None => Err(Refusal::bad_signature("The key was not found.")),
             Some(key) if assertion.is_signed_by(&key) => Ok(()),

@@ -32,13 +32,13 @@ const LARGEST: usize = 1 << 20;
 
 /// The parameters of a token request. Unknown ones mean nothing.
 #[derive(Default)]
-pub(super) struct Form {
+pub(crate) struct Form {
     fields: HashMap<String, String>,
 }
 
 impl Form {
     /// Reads the body, and client id and secret from HTTP Basic authentication where they come that way.
-    pub(super) async fn read(request: Request<Body>) -> Self {
+    pub(crate) async fn read(request: Request<Body>) -> Self {
         let (parts, body) = request.into_parts();
         let body = if parts.method == Method::POST {
             axum::body::to_bytes(body, LARGEST).await.unwrap_or_default()
@@ -53,7 +53,7 @@ impl Form {
         Self { fields: fields.chain(query).chain(form_urlencoded::parse(&body).into_owned()).collect() }
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)
     }
 
@@ -79,13 +79,37 @@ fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
 
 /// Answers a token request.
 pub(super) async fn serve(world: &World, tenant: &str, request: Request<Body>, visit: &Visit) -> Response<Body> {
-    let named = request.headers().get("client-request-id").and_then(|id| id.to_str().ok()).map(ToOwned::to_owned);
+    let headers = request.headers().clone();
     let form = Form::read(request).await;
-    let ids = Ids::new(named.as_deref().or_else(|| form.get("client-request-id")));
+    let ids = ids(&headers, &form);
     match exchange(world, tenant, &form, visit).await {
         Ok(body) => answer::success(&body, &ids),
         Err(refusal) => refuse(world, &refusal, &ids, visit),
     }
+}
+
+/// Answers a token request for whose account the token proxy of AKS vouches, with an assertion of its own.
+pub(crate) async fn serve_vouched(
+    world: &World,
+    tenant: &str,
+    form: &Form,
+    headers: &HeaderMap,
+    visit: &Visit,
+) -> Response<Body> {
+    let ids = ids(headers, form);
+    let answered = match Credential::of(form) {
+        Ok(_) => grant(world, tenant, form, &Credential::Vouched, visit).await,
+        Err(refusal) => Err(refusal),
+    };
+    match answered {
+        Ok(body) => answer::success(&body, &ids),
+        Err(refusal) => refuse(world, &refusal, &ids, visit),
+    }
+}
+
+fn ids(headers: &HeaderMap, form: &Form) -> Ids {
+    let named = headers.get("client-request-id").and_then(|id| id.to_str().ok());
+    Ids::new(named.or_else(|| form.get("client-request-id")))
 }
 
 /// The answer to a refused request, which the journal notes.
@@ -106,8 +130,20 @@ async fn exchange(world: &World, tenant: &str, form: &Form, visit: &Visit) -> Re
         }
         _ => {}
     }
+    find_tenant(&state, tenant)?;
+    grant(world, tenant, form, &Credential::of(form)?, visit).await
+}
+
+/// The token of the application of a request that signs in with `credential`.
+async fn grant(
+    world: &World,
+    tenant: &str,
+    form: &Form,
+    credential: &Credential<'_>,
+    visit: &Visit,
+) -> Result<serde_json::Value, Refusal> {
+    let state = world.snapshot();
     let tenant = find_tenant(&state, tenant)?;
-    let credential = Credential::of(form)?;
     let client_id = form.required("client_id")?;
     visit.client(client_id);
     let scope = form.required("scope")?;
@@ -156,6 +192,8 @@ fn find_application<'a>(
 enum Credential<'a> {
     Assertion(&'a str),
     Secret(&'a str),
+    /// The token proxy of AKS has checked the account, and federates with an issuer of its own.
+    Vouched,
 }
 
 impl<'a> Credential<'a> {
@@ -197,8 +235,17 @@ impl<'a> Credential<'a> {
                 }
                 Ok(Proof::Assertion)
             }
+            Self::Vouched => check_binding(tenant, application).map(|()| Proof::Assertion),
         }
     }
+}
+
+/// Checks that the application has the federated credential that AKS makes with an identity binding. Its subject and
+/// audience are AKS's own affair.
+fn check_binding(tenant: &Tenant, application: &Application) -> Result<(), Refusal> {
+    let issuer = format!("https://ib.oic.prod-aks.azure.com/{}/{}", tenant.id, application.client_id);
+    let mut issuers = application.federated_credentials.iter().map(|one| &one.issuer);
+    if issuers.any(|known| *known == issuer) { Ok(()) } else { Err(Refusal::wrong_issuer(&issuer)) }
 }
 
 fn check_secret(application: &Application, value: &str, now: Timestamp) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@ mod subscription;
 
 use std::collections::HashSet;
 
-use super::{Application, FederatedCredential, Imds, IssuerState, Kind, State, Tenant};
+use super::{Application, FederatedCredential, Imds, IssuerState, Kind, State, Tenant, TokenProxy};
 use crate::entra::public_key;
 
 /// Why a state was refused.
@@ -48,6 +48,7 @@ impl State {
             tenant.check(&format!("tenants[{at}]"))?;
         }
         self.imds.check(self)?;
+        self.token_proxy.iter().try_for_each(|proxy| proxy.check(self))?;
         unique("subscriptions", "id", self.subscriptions.iter().map(|one| one.id.as_str()))?;
         for (at, subscription) in self.subscriptions.iter().enumerate() {
             subscription.check(self, &format!("subscriptions[{at}]"))?;
@@ -179,6 +180,32 @@ impl Imds {
             if kind != Some(Kind::ManagedIdentity) {
                 let fix = "write the clientId of an application of kind ManagedIdentity";
                 return Err(wrong(field, format!("`{id}` is no managed identity of any tenant"), fix));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TokenProxy {
+    fn check(&self, state: &State) -> Checked {
+        if self.host.is_empty() || self.host != self.host.to_lowercase() || self.host.contains(['/', ':']) {
+            let fault = format!("`{}` is no host name in lower case", self.host);
+            return Err(wrong("tokenProxy.host", fault, "write it without scheme, port and path"));
+        }
+        if !state.issuers.iter().any(|known| known.issuer == self.issuer) {
+            let fault = format!("`{}` is not in `issuers`", self.issuer);
+            return Err(wrong(
+                "tokenProxy.issuer",
+                fault,
+                "write the issuer of the cluster's tokens, and add it there",
+            ));
+        }
+        for (at, binding) in self.bindings.iter().enumerate() {
+            let kind = state.application(&binding.client_id).map(|(_, application)| application.kind);
+            if kind != Some(Kind::ManagedIdentity) {
+                let fault = format!("`{}` is no managed identity of any tenant", binding.client_id);
+                let fix = "write the clientId of an application of kind ManagedIdentity";
+                return Err(wrong(format!("tokenProxy.bindings[{at}].clientId"), fault, fix));
             }
         }
         Ok(())

@@ -12,3 +12,4 @@ mod imds;
 mod person;
 mod setup;
 mod support;
+mod token_proxy;

@@ -10,6 +10,7 @@ pub mod entra;
 pub mod imds;
 pub mod kubernetes;
 pub mod operator;
+pub mod token_proxy;
 
 use std::borrow::Cow;
 use std::fmt;
