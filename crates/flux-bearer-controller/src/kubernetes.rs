@@ -424,7 +424,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn no_write_leaves_a_process_that_does_not_lead() {
+    async fn row_36_no_write_leaves_a_process_that_does_not_lead() {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let send = service_fn(move |_: Request<Body>| {

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_their_reason() {
+    fn row_25_30_answers_have_their_reason() {
         let cases = [
             (403, "", "Forbidden"),
             (404, "", "NamespaceGone"),
