@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_read_by_its_innermost_type() {
+    fn row_42_43_an_error_is_read_by_its_innermost_type() {
         let tls = |error: rustls::Error| io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
         let untrusted = rustls::CertificateError::UnknownIssuer;
         let cases = [

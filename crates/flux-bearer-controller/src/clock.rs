@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_step_of_the_machines_clock_counts_only_when_it_is_rechecked() {
+    async fn row_17_a_step_of_the_machines_clock_counts_only_when_it_is_rechecked() {
         let seconds = Arc::new(AtomicI64::new(1_800_000_000));
         let read = Arc::clone(&seconds);
         let clock = Clock::new(move || Timestamp::from_second(read.load(Ordering::Relaxed)).unwrap());

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_projected_token_is_read_whole_and_no_further_than_its_cap() {
+    async fn row_39_a_projected_token_is_read_whole_and_no_further_than_its_cap() {
         assert_eq!(read("good", b"a.b.c\n").await.unwrap().expose_secret(), "a.b.c\n");
         assert_eq!(read("empty", b"").await.unwrap().expose_secret(), "");
         let long = read("long", &vec![b'x'; 1024 * 1024]).await.unwrap();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_no_text_or_none_at_all_is_named_with_its_fix() {
+    async fn row_39_a_file_that_is_no_text_or_none_at_all_is_named_with_its_fix() {
         let missing = TokenFile("/nowhere/token".into()).read().await;
         let folder = TokenFile(std::env::temp_dir()).read().await;
         for failed in [missing, folder, read("bytes", b"\xff\xfe").await] {

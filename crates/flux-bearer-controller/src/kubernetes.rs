@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flux_bearer::failure::kubernetes::{self, About, Place};
+use flux_bearer::failure::kubernetes::{self, ADMISSION, About, Place};
 use flux_bearer::failure::{Failure, Unreachable};
 use flux_bearer::identity::Claims;
 use flux_bearer::preflight::AUDIENCE;
@@ -100,6 +100,8 @@ struct TokenStatus {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Status {
+    /// Never repeated: only who speaks is looked at.
+    message: String,
     details: Option<Details>,
 }
 
@@ -115,6 +117,13 @@ struct Details {
 struct Cause {
     reason: String,
     field: String,
+}
+
+impl Status {
+    /// Whether a webhook or a policy speaks: a right that is missing has other words before its name.
+    fn is_by_admission(&self) -> bool {
+        self.message.starts_with("admission webhook ") || self.message.contains("ValidatingAdmissionPolicy '")
+    }
 }
 
 impl Kubernetes {
@@ -363,9 +372,10 @@ impl Answer {
     /// The failure that this answer is, from codes alone.
     fn failure(&self, about: About<'_>) -> Failure {
         let status: Status = serde_json::from_slice(&self.body).unwrap_or_default();
+        let by_admission = status.is_by_admission().then_some(kubernetes::Cause { reason: ADMISSION, field: "" });
         let details = status.details.unwrap_or_default();
         let causes = details.causes.iter().map(|Cause { reason, field }| kubernetes::Cause { reason, field });
-        let causes: Vec<_> = causes.collect();
+        let causes: Vec<_> = causes.chain(by_admission).collect();
         let asked = self.retry_after.or(details.retry_after_seconds.map(Duration::from_secs));
         kubernetes::from_answer(self.status, &causes, about, asked)
     }
@@ -424,7 +434,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn no_write_leaves_a_process_that_does_not_lead() {
+    async fn row_36_no_write_leaves_a_process_that_does_not_lead() {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let send = service_fn(move |_: Request<Body>| {

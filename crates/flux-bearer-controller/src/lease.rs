@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_written_after_the_deadline() {
+    async fn row_36_nothing_is_written_after_the_deadline() {
         let leadership = Leadership::contested();
         assert!(!leadership.may_write());
         leadership.extend(Some(Instant::now() + Duration::from_secs(30)));

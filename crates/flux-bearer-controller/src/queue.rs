@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_is_handed_out_once_and_in_order() {
+    async fn row_47_a_key_is_handed_out_once_and_in_order() {
         let queue = Queue::default();
         let now = Instant::now();
         for (name, seconds) in [("b", 20), ("a", 10)] {

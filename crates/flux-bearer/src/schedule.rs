@@ -197,14 +197,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_is_replaced_between_40_and_45_percent_of_its_life(secs in 10_u64..8000, uid in ".*") {
+        fn row_12_a_token_is_replaced_between_40_and_45_percent_of_its_life(secs in 10_u64..8000, uid in ".*") {
             let lifetime = Duration::from_secs(secs);
             let at = of(lifetime, &uid);
             prop_assert!(at >= lifetime * 400 / 1000 && at <= lifetime * 450 / 1000, "{at:?}");
         }
 
         #[test]
-        fn a_day_long_token_is_replaced_within_the_hour(secs in 9000_u64..172_800, uid in ".*") {
+        fn row_13_a_day_long_token_is_replaced_within_the_hour(secs in 9000_u64..172_800, uid in ".*") {
             let at = of(Duration::from_secs(secs), &uid);
             prop_assert!(at <= HOUR && at >= HOUR * 949 / 1000, "{at:?}");
         }
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_spread_over_the_window() {
+    fn row_46_objects_are_spread_over_the_window() {
         let at: Vec<u64> = (0..1000).map(|n| of(Duration::from_secs(7000), &format!("uid-{n}")).as_secs()).collect();
         let thirds = [2800..2917, 2917..3033, 3033..3151].map(|third| at.iter().filter(|t| third.contains(*t)).count());
         assert!(thirds.iter().all(|count| *count > 250), "{thirds:?}");
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn propagation_is_asked_every_15_seconds_for_10_minutes_then_every_60() {
+    fn row_08_09_propagation_is_asked_every_15_seconds_for_10_minutes_then_every_60() {
         let delays = run(700_213, None, Duration::from_secs(800));
         assert_eq!(delays.get(..6), Some(&[1, 2, 4, 8, 15, 15][..]));
         assert_eq!(delays.iter().filter(|delay| **delay == 15).count(), 39);
@@ -271,13 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn a_permanent_failure_is_tried_every_5_minutes_and_a_stale_credential_once_at_once() {
+    fn row_08_a_permanent_failure_is_tried_every_5_minutes_and_a_stale_credential_once_at_once() {
         assert_eq!(run(90002, None, Duration::from_secs(700)), [300, 300, 300]);
         assert_eq!(run(700_024, None, Duration::from_secs(400)), [0, 300, 300]);
     }
 
     #[test]
-    fn a_retry_after_is_obeyed() {
+    fn row_05_a_retry_after_is_obeyed() {
         let failure = entra::from_status(429, Some(Duration::from_secs(120)));
         assert_eq!(Failing::after(None, failure, None, NOW).retry_at, NOW + Duration::from_secs(120));
     }

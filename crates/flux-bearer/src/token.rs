@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_somebody_else_is_refused() {
+    fn row_14_a_token_of_somebody_else_is_refused() {
         for (claim, what) in [("aud", "audience"), ("tid", "tenant"), ("appid", "client")] {
             let mut claims = good();
             claims[claim] = "33333333-3333-3333-3333-333333333333".into();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_no_header_takes_is_refused() {
+    fn row_16_a_token_that_no_header_takes_is_refused() {
         let long = "x".repeat(MAX_TOKEN_BYTES + 1);
         for text in ["", "a b", "a\r\nb", "a\0b", "tokén", &long] {
             assert_eq!(Token::accept(grant(text), &identity(), NOW).unwrap_err().reason, "TokenUnusable", "{text:.9}");
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_token_is_refused_whichever_way_it_says_so() {
+    fn row_10_an_expired_token_is_refused_whichever_way_it_says_so() {
         let past = NOW - Duration::from_secs(1);
         let mut by_claim = good();
         by_claim["exp"] = past.as_second().into();
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_is_read_by_the_issuers_clock() {
+    fn row_18_an_expiry_is_read_by_the_issuers_clock() {
         let fast = NOW + Duration::from_secs(1800);
         let grant = Grant {
             expires_in: None,

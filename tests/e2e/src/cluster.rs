@@ -17,6 +17,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::http_client;
+use crate::kubelet::Signal;
 use crate::pki::Pki;
 use crate::process::Process;
 use crate::tools::Tools;
@@ -67,6 +68,11 @@ impl Cluster {
     /// Ends the API server with SIGKILL. etcd goes on.
     pub(crate) async fn kill_server(&mut self) -> anyhow::Result<()> {
         self.server.kill().await
+    }
+
+    /// Sends a signal to the API server's process.
+    pub(crate) async fn signal_server(&self, signal: Signal) -> anyhow::Result<()> {
+        signal.send(self.server.id().context("kube-apiserver has ended")?).await.context("to kube-apiserver")
     }
 
     /// Starts the API server again, and waits until it is ready.

@@ -12,6 +12,7 @@ pub mod forge;
 pub mod gate;
 pub mod identities;
 pub mod life;
+pub mod matrix;
 pub mod seeds;
 pub mod shell;
 pub mod stage;

@@ -357,7 +357,7 @@ async fn what_flux_would_put_back_is_not_uninstalled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn setup_finds_who_may_not_push_before_its_first_change() {
+async fn row_52_setup_finds_who_may_not_push_before_its_first_change() {
     let stage = company(false);
     let before = (stage.world.state(), objects(&stage));
     let forge = Forge::default();

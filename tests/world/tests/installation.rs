@@ -64,7 +64,7 @@ async fn a_whole_installation_is_not_worth_a_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_definition_of_another_version_is_told_with_its_fields_and_its_fix() {
+async fn row_53_a_definition_of_another_version_is_told_with_its_fields_and_its_fix() {
     let theatre = theatre();
     edit_definition(&theatre, |spec| drop(spec.as_object_mut().unwrap().remove("suspend")));
     let told = told_at_the_start(&theatre).await;
@@ -191,7 +191,7 @@ async fn mints(hours: i64) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_whose_clock_is_an_hour_off_serves_no_expired_token_and_throws_no_good_one_away() {
+async fn row_18_a_machine_whose_clock_is_an_hour_off_serves_no_expired_token_and_throws_no_good_one_away() {
     let right = mints(0).await;
     for hours in [1, -1] {
         assert_eq!(mints(hours).await, right, "{hours} h");
@@ -199,7 +199,7 @@ async fn a_machine_whose_clock_is_an_hour_off_serves_no_expired_token_and_throws
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_off_is_told_once_with_whose_and_how_much_until_it_changes() {
+async fn row_18_a_clock_that_is_off_is_told_once_with_whose_and_how_much_until_it_changes() {
     for (hours, direction) in [(1, "ahead of"), (-1, "behind")] {
         let theatre = theatre();
         theatre.stage.machine.step(SignedDuration::from_hours(hours));

@@ -27,7 +27,7 @@ async fn an_empty_spec_fills_the_secret_of_its_own_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_of_half_the_life_leaves_no_expired_second_and_a_longer_one_recovers_within_a_minute() {
+async fn row_01_02_an_outage_of_half_the_life_leaves_no_expired_second_and_a_longer_one_recovers_within_a_minute() {
     let theatre = Theatre::with(&[3600]);
     theatre.stage.bearer_token("flux-system", &json!({}));
     let _running = theatre.stage.start();
@@ -67,7 +67,7 @@ async fn outage_of_half_the_life_less_two_minutes(lifetime: u32, begin: impl Fn(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_promise_holds_for_entra_id_and_every_lifetime() {
+async fn row_01_the_promise_holds_for_entra_id_and_every_lifetime() {
     for lifetime in [600, 3600, 4500, 5400, 86_400] {
         let begin = |theatre: &Theatre| theatre.azure_fault("down", "oauth2/v2.0/token", answer(503));
         let end = |theatre: &Theatre| theatre.stage.world.faults().clear_all();
@@ -76,7 +76,7 @@ async fn the_promise_holds_for_entra_id_and_every_lifetime() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_promise_holds_for_the_api_server_and_every_lifetime() {
+async fn row_19_the_promise_holds_for_the_api_server_and_every_lifetime() {
     for lifetime in [600, 3600, 4500, 5400, 86_400] {
         let begin = |theatre: &Theatre| theatre.kube_fault("down", None, answer(503));
         let end = |theatre: &Theatre| theatre.stage.kube.faults().clear_all();
@@ -105,7 +105,7 @@ async fn a_steady_refresh_is_two_writes_no_read_and_no_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_mints_nothing_writes_nothing_and_reads_each_secret_once_if_it_is_not_listed() {
+async fn row_34_a_restart_mints_nothing_writes_nothing_and_reads_each_secret_once_if_it_is_not_listed() {
     for (secrets, reads) in [(Secrets::Named, 1), (Secrets::Labelled, 0)] {
         let theatre = Theatre::with(&[3600]);
         theatre.stage.bearer_token("flux-system", &json!({}));
@@ -177,7 +177,7 @@ async fn a_new_identity_without_the_right_waits_until_it_has_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_was_deleted_or_edited_is_put_right_at_once() {
+async fn row_26_27_a_secret_that_was_deleted_or_edited_is_put_right_at_once() {
     let theatre = Theatre::with(&[3600]);
     theatre.stage.bearer_token("flux-system", &json!({}));
     let _running = theatre.stage.start();
@@ -212,7 +212,7 @@ async fn a_failing_git_repository_is_nudged_once_and_a_healthy_rotation_nudges_n
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_git_repository_is_nudged_when_its_repository_becomes_accessible() {
+async fn row_44_a_git_repository_is_nudged_when_its_repository_becomes_accessible() {
     let theatre = Theatre::with(&[3600]);
     theatre.forbid(0);
     theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
@@ -231,7 +231,7 @@ async fn a_git_repository_is_nudged_when_its_repository_becomes_accessible() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn repositories_that_do_not_answer_delay_no_refresh() {
+async fn row_45_repositories_that_do_not_answer_delay_no_refresh() {
     let theatre = Theatre::with(&[600]);
     theatre.azure_fault("hang", "info/refs", flux_bearer_sim::faults::Effect::Hang);
     let many: Vec<String> = (0..60).map(|number| format!("{REPOSITORY}{number}")).collect();
@@ -260,7 +260,7 @@ async fn suspended_neither_mints_nor_writes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_bearer_tokens_of_one_identity_mint_once() {
+async fn row_46_many_bearer_tokens_of_one_identity_mint_once() {
     let theatre = Theatre::with(&[3600]);
     for number in 0..40 {
         theatre.stage.bearer_token(&format!("token-{number}"), &json!({}));
@@ -272,7 +272,7 @@ async fn many_bearer_tokens_of_one_identity_mint_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_success_wakes_everyone_who_waits() {
+async fn row_07_the_first_success_wakes_everyone_who_waits() {
     let theatre = Theatre::with(&[3600]);
     theatre.azure_fault("down", "oauth2/v2.0/token", answer(503));
     for number in 0..40 {
@@ -287,7 +287,7 @@ async fn the_first_success_wakes_everyone_who_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_does_no_harm() {
+async fn row_17_a_clock_that_is_set_does_no_harm() {
     let theatre = Theatre::with(&[3600]);
     theatre.stage.bearer_token("flux-system", &json!({}));
     let _running = theatre.stage.start();
@@ -301,7 +301,7 @@ async fn a_clock_that_is_set_does_no_harm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_back_in_an_outage_makes_no_pause_longer_and_no_request_endless() {
+async fn row_17_a_clock_that_is_set_back_in_an_outage_makes_no_pause_longer_and_no_request_endless() {
     let theatre = Theatre::with(&[3600]);
     theatre.stage.bearer_token("flux-system", &json!({}));
     let _running = theatre.stage.start();
@@ -321,7 +321,7 @@ async fn a_clock_that_is_set_back_in_an_outage_makes_no_pause_longer_and_no_requ
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_waits_as_long_as_the_api_server_asks() {
+async fn row_23_a_status_waits_as_long_as_the_api_server_asks() {
     let theatre = Theatre::with(&[3600]);
     theatre.stage.bearer_token("flux-system", &json!({}));
     theatre.stage.git_repository("flux-system", "flux-system", REPOSITORY);
@@ -338,7 +338,7 @@ async fn a_status_waits_as_long_as_the_api_server_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_was_away_gets_the_token_at_once() {
+async fn row_19_an_api_server_that_was_away_gets_the_token_at_once() {
     let theatre = Theatre::with(&[3600]);
     theatre.stage.bearer_token("flux-system", &json!({}));
     let _running = theatre.stage.start();
@@ -346,7 +346,7 @@ async fn an_api_server_that_was_away_gets_the_token_at_once() {
     theatre.kube_fault("down", None, answer(503));
     minutes(30).await;
     theatre.stage.kube.faults().clear_all();
-    seconds(10).await;
+    seconds(5).await;
     assert_eq!(theatre.expired_seconds("flux-system"), 0);
     let record = theatre.record("flux-system");
     assert!(record["issuedAt"].as_str().unwrap() > "2026-12-01T08:20", "{record}");

@@ -638,7 +638,7 @@ async fn a_token_that_opens_another_repository_proves_nothing_of_this_one() {
 
 /// A run that is broken at any of its writes, and run again, comes to the same end; and Flux pulls all the time.
 #[tokio::test(start_paused = true)]
-async fn broken_anywhere_and_run_again_it_comes_to_the_same_end() {
+async fn row_51_a_migration_broken_anywhere_and_run_again_comes_to_the_same_end() {
     for prepare in [with_cron_job as fn(&Stage), with_native] {
         let world = World::with(prepare).await;
         let whole = Shell::new(&world.stage);

@@ -64,7 +64,7 @@ async fn delete_namespace(theatre: &Theatre, pause: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_goes_while_tokens_are_written_makes_no_noise() {
+async fn row_32_a_namespace_that_goes_while_tokens_are_written_makes_no_noise() {
     for pause in [0, 1, 30, 400] {
         let (theatre, running) = with_tenant();
         // Their refresh falls into the deletion.
@@ -90,7 +90,7 @@ async fn a_namespace_that_goes_while_tokens_are_written_makes_no_noise() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_hangs_in_its_deletion_is_tried_every_five_minutes() {
+async fn row_32_a_namespace_that_hangs_in_its_deletion_is_tried_every_five_minutes() {
     let (theatre, _running) = with_tenant();
     minutes(2).await;
     lines::take(&[]);

@@ -129,7 +129,7 @@ async fn a_basic_auth_secret_keeps_its_keys_and_so_needs_basic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_kills_the_controller_between_the_two_writes_of_an_adoption_leaves_no_pat_for_long() {
+async fn row_34_what_kills_the_controller_between_the_two_writes_of_an_adoption_leaves_no_pat_for_long() {
     let theatre = with_pat("Opaque", REPOSITORY);
     theatre.stage.bearer_token("fleet", &adopt(&["Bearer"]));
     let faults = theatre.stage.kube.faults().clone();
@@ -164,7 +164,7 @@ async fn force_pat(theatre: &Theatre, who: &str, key: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fight_for_the_secret_is_five_corrections_a_minute_and_says_with_whom() {
+async fn row_27_a_fight_for_the_secret_is_five_corrections_a_minute_and_says_with_whom() {
     let theatre = Theatre::with(&[3600]);
     theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
     theatre.stage.bearer_token("fleet", &json!({}));
@@ -310,7 +310,7 @@ async fn with_delete_an_adopted_secret_loses_our_keys_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_went_while_no_controller_ran_is_let_go_and_what_another_shard_keeps_is_not() {
+async fn row_31_what_went_while_no_controller_ran_is_let_go_and_what_another_shard_keeps_is_not() {
     let labelled = |settings: &mut Settings| settings.scope.secrets = Secrets::Labelled;
     let theatre = Theatre::with(&[3600]);
     theatre.stage.bearer_token("fleet", &named("fleet"));

@@ -67,7 +67,7 @@ async fn only_the_leader_writes_and_the_follower_is_ready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_follower_takes_over_from_a_leader_that_is_killed_before_the_token_expires() {
+async fn row_34_the_follower_takes_over_from_a_leader_that_is_killed_before_the_token_expires() {
     for wait in (0..300).step_by(23) {
         let two = Two::start().await;
         minutes(10).await;
@@ -87,7 +87,7 @@ async fn the_follower_takes_over_from_a_leader_that_is_killed_before_the_token_e
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_stops_gives_the_lease_back_and_the_follower_leads_within_one_retry() {
+async fn row_35_a_leader_that_stops_gives_the_lease_back_and_the_follower_leads_within_one_retry() {
     let two = Two::start().await;
     minutes(5).await;
     let Two { theatre, a, b, .. } = two;
@@ -109,7 +109,7 @@ async fn a_follower_that_stops_takes_nothing_from_the_leader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_is_cut_off_stops_by_its_deadline_and_ends() {
+async fn row_36_a_leader_that_is_cut_off_stops_by_its_deadline_and_ends() {
     let cuts = [
         ("refused", fault(None, Some(Effect::Refuse))),
         ("silent", fault(None, Some(Effect::Hang))),
@@ -171,7 +171,7 @@ async fn leases_that_make_no_sense_make_nobody_lead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_of_one_machines_clock_moves_no_lease_and_expires_no_token() {
+async fn row_17_a_step_of_one_machines_clock_moves_no_lease_and_expires_no_token() {
     for (who, hours) in [(0, 5), (0, -5), (1, 5), (1, -5)] {
         let two = Two::start().await;
         minutes(5).await;
@@ -214,7 +214,7 @@ async fn stop_while_b_takes_the_lease(theatre: &Theatre) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_was_stopped_and_goes_on_writes_nothing_whatever_it_was_at() {
+async fn row_36_a_leader_that_was_stopped_and_goes_on_writes_nothing_whatever_it_was_at() {
     // What it is at when it is stopped: the request whose answer takes seconds, and how many seconds before the refresh.
     let cases = [
         ("a sign-in", "azure", "oauth2/v2.0/token", 1),

@@ -162,7 +162,7 @@ fn forget_times(value: &mut Value) {
 
 /// A line that is broken at any of its writes, and run again, comes to the same end; and makes nothing twice.
 #[tokio::test(start_paused = true)]
-async fn broken_anywhere_and_run_again_it_comes_to_the_same_end() {
+async fn row_51_broken_anywhere_and_run_again_it_comes_to_the_same_end() {
     let stage = company();
     let life = live(&stage);
     let whole = Shell::new(&stage).signed_in();

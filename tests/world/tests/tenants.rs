@@ -101,7 +101,7 @@ async fn each_tenant_trusts_the_cluster_itself_and_each_token_opens_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenant_that_does_not_trust_the_cluster_is_told_so_and_the_others_are_served() {
+async fn row_08_a_tenant_that_does_not_trust_the_cluster_is_told_so_and_the_others_are_served() {
     let (theatre, asked) = two_tenants();
     theatre.stage.world.edit(|state| state.tenants[1].applications[0].federated_credentials.clear()).unwrap();
     // The pod's own identity is not one of Fabrikam's tenant, whoever trusts it elsewhere.

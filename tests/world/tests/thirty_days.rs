@@ -17,7 +17,7 @@ const LIFETIMES: [u32; 8] = [600, 1200, 3600, 4500, 5400, 7200, 28_800, 86_400];
 const OBJECTS: [usize; 8] = [2, 3, 5, 6, 6, 6, 6, 6];
 
 #[tokio::test(start_paused = true)]
-async fn thirty_days_without_an_expired_second() {
+async fn row_12_13_thirty_days_without_an_expired_second() {
     let theatre = Theatre::with(&LIFETIMES);
     let owners = OBJECTS.iter().enumerate().flat_map(|(identity, count)| std::iter::repeat_n(identity, *count));
     for (number, identity) in owners.enumerate() {

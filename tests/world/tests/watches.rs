@@ -39,7 +39,7 @@ fn asked(theatre: &Theatre, wanted: impl Fn(&RequestInfo) -> bool) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_strict_role_nothing_is_refused_and_a_change_shows_at_once() {
+async fn row_26_27_with_the_strict_role_nothing_is_refused_and_a_change_shows_at_once() {
     let (theatre, _) = many(0);
     theatre.stage.bearer_token("flux-system", &json!({}));
     theatre.stage.kube.set_authorizer(strict(&["flux-system"]));
@@ -132,7 +132,7 @@ async fn two_hundred_forbidden_secrets_make_no_storm_and_are_filled_once_they_ar
 }
 
 #[tokio::test(start_paused = true)]
-async fn secrets_that_may_be_read_and_not_watched_are_read_once_a_minute_and_told_once() {
+async fn row_26_secrets_that_may_be_read_and_not_watched_are_read_once_a_minute_and_told_once() {
     lines::keep();
     let (theatre, names) = many(20);
     theatre.stage.kube.set_authorizer(|info| {

@@ -265,7 +265,7 @@ async fn a_person_sets_up_after_one_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_is_told_what_is_missing() {
+async fn row_52_who_may_not_is_told_what_is_missing() {
     let azure = Azure::new();
     let before = azure.world.state();
     let session = azure.pipeline(READER);

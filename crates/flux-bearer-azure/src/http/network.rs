@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_proxy_or_past_it_the_way_is_straight() {
+    async fn row_42_without_a_proxy_or_past_it_the_way_is_straight() {
         for settings in [
             Network::default(),
             behind("", ""),
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_proxy_that_refuses_cuts_or_is_not_there_is_told_as_the_proxy() {
+    async fn row_42_a_proxy_that_refuses_cuts_or_is_not_there_is_told_as_the_proxy() {
         let refusal: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 6\r\n\r\ncanary";
         let forbidden: &[u8] = b"HTTP/1.1 403 Forbidden\r\n\r\n";
         for answer in [Some(refusal), Some(forbidden), Some(&b"HTTP/1.1 200 Conn"[..]), Some(&b""[..]), None] {
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_ca_file_holds_is_trusted_and_no_other_ca() {
+    fn row_42_43_what_a_ca_file_holds_is_trusted_and_no_other_ca() {
         let ((one, server), (other, _)) = (authority(), authority());
         assert_eq!(shake_hands(Some(&one), &server), Ok(()));
         assert_eq!(shake_hands(Some(&format!("{other}{one}")), &server), Ok(()));

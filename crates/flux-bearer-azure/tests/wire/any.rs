@@ -40,7 +40,7 @@ async fn ask_everyone(http: Http) {
 
 proptest! {
     #[test]
-    fn no_answer_ends_the_process(status in 200_u16..1000, body in bodies(), header in "[ -~]{0,40}") {
+    fn row_15_no_answer_ends_the_process(status in 200_u16..1000, body in bodies(), header in "[ -~]{0,40}") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let names = ["date", "retry-after", "retry-after-ms", "content-type", "x-ms-request-id", "activityid"];
         let http = server(move |_| with(plain(status, body.clone()), &names.map(|name| (name, header.as_str())))).0;

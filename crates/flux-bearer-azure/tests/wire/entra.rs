@@ -143,7 +143,7 @@ async fn a_grant_is_read_with_the_servers_clock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_is_told_by_its_number() {
+async fn row_08_an_error_is_told_by_its_number() {
     let description = format!("AADSTS700213: No matching record for '{CANARY}'.\r\nTrace ID: {TRACE}");
     let cases = [
         (
@@ -215,7 +215,7 @@ async fn a_token_file_without_a_token_sends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_token_file_is_read_again_at_every_mint() {
+async fn row_39_the_token_file_is_read_again_at_every_mint() {
     /// A file that the kubelet replaces between two reads.
     struct Rotated(AtomicUsize);
     impl Assertion for Rotated {

@@ -22,7 +22,7 @@ fn request() -> Request<Full<Bytes>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_of_exactly_the_cap_is_read_and_one_byte_more_is_not() {
+async fn row_15_an_answer_of_exactly_the_cap_is_read_and_one_byte_more_is_not() {
     let http = always(200, vec![b'x'; 100]).0;
     assert_eq!(http.exchange(request(), DEADLINE, 100).await.unwrap().body().len(), 100);
     assert_eq!(http.exchange(request(), DEADLINE, 99).await.unwrap_err(), Unreachable::TooLarge(99));
@@ -30,7 +30,7 @@ async fn an_answer_of_exactly_the_cap_is_read_and_one_byte_more_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endless_answer_is_not_read_beyond_the_cap() {
+async fn row_15_an_endless_answer_is_not_read_beyond_the_cap() {
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = sent.clone();
     let http = server(move |_| {
@@ -50,7 +50,7 @@ async fn an_endless_answer_is_not_read_beyond_the_cap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_covers_the_whole_exchange() {
+async fn row_03_04_the_deadline_covers_the_whole_exchange() {
     let slow = server(|_| plain(200, dripping(Duration::from_secs(3)))).0;
     let stalled = server(|_| plain(200, stalling("begin"))).0;
     for http in [slow, stalled, silent()] {
@@ -61,7 +61,7 @@ async fn the_deadline_covers_the_whole_exchange() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_connection_has_its_name() {
+async fn row_41_a_broken_connection_has_its_name() {
     let cut = server(|_| plain(200, broken("begin"))).0;
     assert_eq!(cut.exchange(request(), DEADLINE, 4096).await.unwrap_err(), Unreachable::Cut);
     assert_eq!(refusing().exchange(request(), DEADLINE, 4096).await.unwrap_err(), Unreachable::Connect);

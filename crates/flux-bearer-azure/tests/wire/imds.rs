@@ -78,14 +78,14 @@ async fn numbers_come_as_strings() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_update_of_seventy_seconds_is_sat_out() {
+async fn row_06_an_update_of_seventy_seconds_is_sat_out() {
     let start = Instant::now();
     let imds = server(move |_| if start.elapsed().as_secs() < 70 { plain(410, "") } else { good() }).0;
     assert!(mint(imds).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_passes_is_retried_on_the_documented_schedule() {
+async fn row_06_what_passes_is_retried_on_the_documented_schedule() {
     for status in [404, 410, 429, 500, 503, 599] {
         let (imds, log) = always(status, "{}");
         let failure = mint(imds).await.unwrap_err();
@@ -136,7 +136,7 @@ async fn retry_after_is_obeyed_while_it_is_short() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_second_sees_more_than_twenty_requests() {
+async fn row_06_no_second_sees_more_than_twenty_requests() {
     let (http, log) = server(|_| good());
     let imds = Imds::new(http);
     let clones: Vec<Imds> = (0..100).map(|_| imds.clone()).collect();
@@ -151,7 +151,7 @@ async fn no_second_sees_more_than_twenty_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_than_five_requests_are_on_the_way() {
+async fn row_06_no_more_than_five_requests_are_on_the_way() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (inside, peak) = (now.clone(), most.clone());
     let router = Router::new().fallback(move || async move {

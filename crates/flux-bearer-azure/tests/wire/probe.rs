@@ -76,7 +76,7 @@ async fn a_big_repository_is_a_yes_after_its_first_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_no_has_its_reason() {
+async fn row_44_a_no_has_its_reason() {
     let html = "text/html; charset=utf-8";
     let text = "text/plain";
     for (status, kind, body, reason) in [
@@ -104,7 +104,7 @@ async fn a_no_has_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_busy_server_is_left_alone_as_long_as_it_asks() {
+async fn row_45_a_busy_server_is_left_alone_as_long_as_it_asks() {
     let http = server(|_| with(plain(429, ""), &[("retry-after", "30")])).0;
     assert_eq!(ask(&http).await.unwrap_err().retry_after.map(|asked| asked.as_secs()), Some(30));
 }

@@ -265,7 +265,7 @@ fn a_token_that_another_object_has_minted_is_used() {
 }
 
 #[test]
-fn the_same_token_again_is_no_write_and_no_loop() {
+fn row_11_the_same_token_again_is_no_write_and_no_loop() {
     let mut world = given(filled("new", HOUR));
     let again = Token { expires_at: NOW + HOUR, ..Arc::into_inner(token("new-0", NOW + minutes(27), HOUR)).unwrap() };
     world.minted = Some(Arc::new(again));
@@ -288,7 +288,7 @@ fn the_same_token_by_another_certificate_is_written_once() {
 }
 
 #[test]
-fn a_failing_refresh_keeps_the_token_and_ready() {
+fn row_01_a_failing_refresh_keeps_the_token_and_ready() {
     let mut world = given(filled("new", HOUR));
     world.failing = Some(failing(90033, minutes(27), minutes(30), minutes(31)));
     assert_eq!(world.does(minutes(30)), "rest");
@@ -301,7 +301,7 @@ fn a_failing_refresh_keeps_the_token_and_ready() {
 }
 
 #[test]
-fn ready_falls_at_the_second_of_expiry() {
+fn row_02_ready_falls_at_the_second_of_expiry() {
     let mut world = given(filled("new", HOUR));
     world.failing = Some(failing(90033, minutes(27), minutes(59), minutes(61)));
     assert_eq!(world.decide(minutes(59)).wake, Some(NOW + HOUR));
@@ -312,7 +312,7 @@ fn ready_falls_at_the_second_of_expiry() {
 }
 
 #[test]
-fn propagation_is_stalled_after_ten_minutes_and_permanent_at_once() {
+fn row_08_09_propagation_is_stalled_after_ten_minutes_and_permanent_at_once() {
     let mut world = given(Held::Absent);
     world.failing = Some(failing(700_213, minutes(0), minutes(9), minutes(20)));
     assert_eq!(world.condition(minutes(9), STALLED), None);
@@ -324,14 +324,14 @@ fn propagation_is_stalled_after_ten_minutes_and_permanent_at_once() {
 }
 
 #[test]
-fn a_clock_set_back_replaces_the_token() {
+fn row_17_a_clock_set_back_replaces_the_token() {
     let world = given(filled("new", HOUR));
     let decision = decide(&world.observed(), Timestamp::constant(1_799_996_400, 0));
     assert_eq!(name(&decision.action), "mint new");
 }
 
 #[test]
-fn somebody_elses_change_is_taken_back_at_once_and_five_times_a_minute_at_most() {
+fn row_27_somebody_elses_change_is_taken_back_at_once_and_five_times_a_minute_at_most() {
     let mut world = given(drifted(filled("new", HOUR)));
     world.minted = Some(token("new-0", NOW, HOUR));
     let after = |count: usize| minutes(1) + Duration::from_secs(count as u64);
@@ -489,7 +489,7 @@ fn an_undisturbed_write_is_never_forced() {
 }
 
 #[test]
-fn a_foreign_secret_and_an_older_rival_are_left_alone() {
+fn row_28_29_a_foreign_secret_and_an_older_rival_are_left_alone() {
     let foreign = given(foreign());
     assert_eq!(foreign.does(minutes(0)), "rest");
     assert_eq!(foreign.condition(minutes(0), STALLED), says("True", "SecretNotOwned"));

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_have_their_reason() {
+    fn row_44_answers_have_their_reason() {
         let cases = [
             (401, true, "TokenRejected"),
             (203, true, "TokenRejected"),

@@ -150,7 +150,7 @@ mod tests {
 
     /// The codes of the reference, by what they mean for the next attempt.
     #[test]
-    fn every_code_has_its_class() {
+    fn row_08_every_code_has_its_class() {
         let expected: &[(Class, &[u32])] = &[
             (Propagation, &[70021, 700_211, 700_212, 700_213, 70025, 700_016]),
             (Reread, &[700_024, 700_027]),

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_have_their_class() {
+    fn row_06_statuses_have_their_class() {
         let cases = [
             (400, "invalid_request", Permanent),
             (400, "invalid_resource", Permanent),

@@ -55,6 +55,9 @@ pub fn from_answer(status: u16, causes: &[Cause<'_>], about: About<'_>, retry_af
             "the namespace is being deleted, so nothing new can be made in it",
             "Nothing to do: the BearerToken goes with its namespace",
         ),
+        (403, About::Secret(_)) if causes.iter().any(|cause| cause.reason == ADMISSION) => {
+            rejected(code, &format!("Secret {name}"))
+        }
         (403, about) => forbidden(code, about),
         (404, About::Other(what)) => {
             Failure::new(GONE, Permanent, code, format!("{what}: there is none any more"), "Nothing to do")
@@ -104,6 +107,10 @@ pub fn from_answer(status: u16, causes: &[Cause<'_>], about: About<'_>, retry_af
     };
     failure.retry_after(retry_after)
 }
+
+/// Reason of a [`Cause`] that stands for the words of a webhook or policy that has refused a write: of these refusals those
+/// with status 403 look like a right that is missing.
+pub const ADMISSION: &str = "Admission";
 
 const TERMINATING: &str = "NamespaceTerminating";
 const NO_NAMESPACE: &str = "NamespaceGone";
@@ -182,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_their_reason() {
+    fn row_25_30_answers_have_their_reason() {
         let cases = [
             (403, "", "Forbidden"),
             (404, "", "NamespaceGone"),
@@ -200,6 +207,8 @@ mod tests {
             let cause = Cause { field, ..Cause::default() };
             assert_eq!(reason(status, cause, About::Secret(PLACE)), expected, "{status} {field:?}");
         }
+        let webhook = Cause { reason: ADMISSION, field: "" };
+        assert_eq!(reason(403, webhook, About::Secret(PLACE)), "WriteRejected");
         let cases = [
             (403, "ServiceAccountForbidden"),
             (404, "ServiceAccountMissing"),

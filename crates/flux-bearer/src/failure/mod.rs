@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_retry_after_is_capped_at_five_minutes() {
+    fn row_05_a_retry_after_is_capped_at_five_minutes() {
         let failure = entra::from_status(429, Some(Duration::from_secs(86_400)));
         assert_eq!(failure.retry_after, Some(MAX_RETRY_AFTER));
     }

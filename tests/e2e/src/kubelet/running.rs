@@ -22,6 +22,14 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
+    /// Sends it to the process with this id.
+    pub(crate) async fn send(self, process: u32) -> anyhow::Result<()> {
+        let mut kill = Command::new("kill");
+        let sent = kill.args(["-s", self.name(), &process.to_string()]).status().await.context("can't run kill")?;
+        ensure!(sent.success(), "can't send SIG{}", self.name());
+        Ok(())
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Kill => "KILL",
@@ -98,11 +106,7 @@ impl Running {
 
     /// Sends a signal to its container's process. What ends is started again, as everywhere.
     pub(crate) async fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let process = self.process()?.to_string();
-        let mut kill = Command::new("kill");
-        let sent = kill.args(["-s", signal.name(), &process]).status().await.context("can't run kill")?;
-        ensure!(sent.success(), "can't send SIG{} to {}", signal.name(), self.name);
-        Ok(())
+        signal.send(self.process()?).await.with_context(|| format!("to {}", self.name))
     }
 
     /// Ends its container's process with SIGKILL, as when its machine fails: nobody starts it again, and nobody tells

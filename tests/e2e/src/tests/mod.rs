@@ -23,6 +23,8 @@ mod restart;
 mod rights;
 mod rollout;
 mod setup;
+mod silent;
+mod steps;
 mod tenants;
 
 use futures::future::{FutureExt, LocalBoxFuture};
@@ -44,6 +46,7 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: outage::NAME, run: |run| outage::run(run).boxed_local() },
     Test { name: native::NAME, run: |run| native::run(run).boxed_local() },
     Test { name: restart::NAME, run: |run| restart::run(run).boxed_local() },
+    Test { name: steps::NAME, run: |run| steps::run(run).boxed_local() },
     Test { name: setup::NAME, run: |run| setup::run(run).boxed_local() },
     Test { name: official::NAME, run: |run| official::run(run).boxed_local() },
     Test { name: clients::NAME, run: |run| clients::run(run).boxed_local() },
@@ -56,6 +59,7 @@ pub(crate) const ALL: &[Test] = &[
     Test { name: crd::NAME, run: |run| crd::run(run).boxed_local() },
     Test { name: leader::NAME, run: |run| leader::run(run).boxed_local() },
     Test { name: api_server::NAME, run: |run| api_server::run(run).boxed_local() },
+    Test { name: silent::NAME, run: |run| silent::run(run).boxed_local() },
     Test { name: adoption::NAME, run: |run| adoption::run(run).boxed_local() },
     Test { name: migrate::NAME, run: |run| migrate::run(run).boxed_local() },
     Test { name: lockout::NAME, run: |run| lockout::run(run).boxed_local() },

@@ -104,7 +104,7 @@ async fn a_usable_token_stays_ready_while_the_controller_has_no_right_to_its_sec
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_whose_reply_is_lost_is_found_out_and_not_repeated() {
+async fn row_24_a_write_whose_reply_is_lost_is_found_out_and_not_repeated() {
     for effect in [Effect::Lose, Effect::Cut { after: 0 }, Effect::Cut { after: 60 }] {
         let what = format!("{effect:?}");
         let pair = Pair::new(&json!({}));
@@ -139,7 +139,7 @@ async fn a_status_that_is_not_taken_delays_no_token_and_is_told_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_and_watches_that_make_no_sense_keep_no_token_waiting() {
+async fn row_20_21_lists_and_watches_that_make_no_sense_keep_no_token_waiting() {
     for resource in ["/secrets?", "/gitrepositories?", "/bearertokens?"] {
         for (what, trouble, _) in strange_replies() {
             let what = format!("{what} to {resource}");

@@ -45,7 +45,7 @@ fn broken_answers() -> Vec<Case> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn entra_id_answers_strangely() {
+async fn row_15_entra_id_answers_strangely() {
     for (what, trouble) in strange_answers() {
         let trouble = Fault { path: Some(token_path()), ..trouble };
         withstands(&json!({}), what, &trouble, "EntraUnavailable", &["check the proxy"]).await;
@@ -53,7 +53,7 @@ async fn entra_id_answers_strangely() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn entra_id_answers_by_halves_late_or_not_at_all() {
+async fn row_03_04_15_entra_id_answers_by_halves_late_or_not_at_all() {
     for (what, trouble, code, fix) in broken_answers() {
         let trouble = Fault { path: Some(token_path()), ..trouble };
         withstands(&json!({}), what, &trouble, "EntraUnavailable", &[code, fix]).await;
@@ -61,7 +61,7 @@ async fn entra_id_answers_by_halves_late_or_not_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn entra_id_refuses_strangely() {
+async fn row_15_entra_id_refuses_strangely() {
     let error = |body: &str| answers(400, "application/json", body);
     let cases: Vec<Case> = vec![
         ("a page of a gateway", page(502), "EntraUnavailable", "Retried by itself"),
@@ -94,7 +94,7 @@ async fn entra_id_refuses_strangely() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn imds_answers_strangely() {
+async fn row_15_imds_answers_strangely() {
     let spec = json!({"identity": {"type": "ManagedIdentity", "clientId": client(0)}});
     let refusals: Vec<Case> = vec![
         ("a redirect", page(307), "ImdsRejected", "169.254.169.254"),
@@ -120,7 +120,7 @@ async fn imds_answers_strangely() {
 const CLOSED: &str = "https://dev.azure.com/contoso/platform/_git/closed";
 
 #[tokio::test(start_paused = true)]
-async fn azure_devops_answers_strangely() {
+async fn row_44_45_azure_devops_answers_strangely() {
     let git = |body: &str| answers(200, "application/x-git-upload-pack-advertisement", body);
     let unavailable = "AzureDevOpsUnavailable";
     let cases: Vec<Case> = vec![
@@ -171,7 +171,7 @@ async fn an_endless_advertisement_is_read_to_its_first_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_huge_retry_after_costs_five_minutes_at_most() {
+async fn row_05_a_huge_retry_after_costs_five_minutes_at_most() {
     for seconds in [3_600, u64::MAX] {
         let pair = Pair::new(&json!({}));
         let effect =

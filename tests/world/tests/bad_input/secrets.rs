@@ -18,7 +18,7 @@ fn somebodys(kind: &str, immutable: bool) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_of_somebody_else_is_not_touched_and_is_made_anew_once_it_is_gone() {
+async fn row_29_30_a_secret_of_somebody_else_is_not_touched_and_is_made_anew_once_it_is_gone() {
     for (kind, immutable) in [("Opaque", false), ("Opaque", true), ("kubernetes.io/basic-auth", false)] {
         let what = format!("{kind}, immutable: {immutable}");
         let pair = Pair::new(&json!({}));
@@ -36,7 +36,7 @@ async fn a_secret_of_somebody_else_is_not_touched_and_is_made_anew_once_it_is_go
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_secret_that_was_made_immutable_is_made_anew_at_once_when_it_is_deleted() {
+async fn row_30_our_secret_that_was_made_immutable_is_made_anew_at_once_when_it_is_deleted() {
     let pair = Pair::new(&json!({}));
     let _running = pair.start();
     minutes(5).await;
@@ -69,7 +69,7 @@ async fn our_secret_that_was_made_anew_with_another_type_is_left_to_whoever_made
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_want_one_secret_the_older_has_it_until_it_is_gone() {
+async fn row_28_of_two_that_want_one_secret_the_older_has_it_until_it_is_gone() {
     let pair = Pair::new(&json!({}));
     seconds(1).await;
     pair.theatre.stage.bearer_token("younger", &json!({"secret": {"name": "bad"}}));
@@ -94,7 +94,7 @@ async fn of_two_that_want_one_secret_the_older_has_it_until_it_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_of_one_second_the_lower_uid_has_the_secret() {
+async fn row_28_of_two_of_one_second_the_lower_uid_has_the_secret() {
     let pair = Pair::new(&json!({}));
     let other = pair.theatre.stage.bearer_token("another", &json!({"secret": {"name": "bad"}}));
     let bad = pair.theatre.stage.kube.get("BearerToken", NAMESPACE, "bad").unwrap();

@@ -128,7 +128,7 @@ async fn another_namespace_uses_the_pods_identity_only_where_it_is_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_that_cannot_be_read_is_told_so_and_takes_nobody_down() {
+async fn row_33_an_object_that_cannot_be_read_is_told_so_and_takes_nobody_down() {
     let poison: [Value; 8] = [
         json!({"identity": 7}),
         json!({"secret": []}),

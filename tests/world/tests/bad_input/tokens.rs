@@ -26,7 +26,7 @@ fn grants(token: &str, fields: &Value) -> Fault {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_not_the_one_asked_for_is_not_written() {
+async fn row_10_14_16_a_token_that_is_not_the_one_asked_for_is_not_written() {
     let hour = json!({"expires_in": 3600});
     let with = |claims: Value| grants(&forged(&claims), &hour);
     let text = |token: &str| grants(token, &hour);
@@ -59,7 +59,7 @@ async fn a_token_that_is_not_the_one_asked_for_is_not_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_of_another_object_is_not_written() {
+async fn row_14_a_token_of_another_object_is_not_written() {
     let spec = json!({"identity": {"type": "ManagedIdentity", "objectId": object(0)}});
     let trouble = grants(&forged(&json!({"oid": SOMEBODY})), &json!({"expires_in": "3600"}));
     let trouble = Fault { host: Some("169.254.169.254".into()), ..trouble };
@@ -137,7 +137,7 @@ fn projected(stage: &Stage) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_projected_token_that_is_none_fills_nothing_until_it_is_good_again() {
+async fn row_39_a_projected_token_that_is_none_fills_nothing_until_it_is_good_again() {
     let missing = Failure::new("CredentialMissing", Class::Permanent, "CredentialMissing", "no file", "Mount one");
     let unusable = ("ServiceAccountTokenUnusable", "Mount a serviceAccountToken volume");
     // Entra ID finds out about these, and says so in codes.
