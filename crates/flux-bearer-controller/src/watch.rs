@@ -282,7 +282,7 @@ fn key(object: &impl ResourceExt) -> Key {
 }
 
 /// A BearerToken as read from what the API server stores.
-fn seen(object: Object) -> Seen {
+pub fn seen(object: Object) -> Seen {
     let Object { metadata, spec, status } = object;
     let spec = Some(spec).filter(has_objects).and_then(|spec| serde_json::from_value(spec).ok());
     let status: BearerTokenStatus = serde_json::from_value(status).unwrap_or_default();

@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod company;
 pub mod flux;
 pub mod forge;
+pub mod fuzz;
 pub mod gate;
 pub mod identities;
 pub mod life;

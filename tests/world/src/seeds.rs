@@ -4,9 +4,10 @@
 //! Guarantees: a seed is one run, on one thread and one paused clock, and is the same run again wherever it is played.
 //!
 //! What must never happen: a Secret that holds an expired token although there was trouble for less than half of that token's
-//! life, or although nothing is wrong any more; a token of another identity in a Secret; a Secret or key of somebody else that
-//! was touched; a write without the lease; a request before the end of a `Retry-After`; two tokens of one identity asked for at
-//! a time; the metadata service asked more than it allows; a BearerToken that is not Ready once all is well; a loop that goes
+//! life, or although nothing is wrong any more, or nothing but a spec or a right; a token of another identity in a Secret than
+//! the spec names or the Secret remembers; a Secret or key of somebody else that was touched; a write without the lease; a
+//! request before the end of a `Retry-After`; two tokens of one identity asked for at a time; the metadata service asked more
+//! than it allows; a BearerToken that says Ready of a token that has expired, or is not Ready once all is well; a loop that goes
 //! on writing then; a token in anything that people read.
 
 mod cast;
@@ -251,7 +252,13 @@ impl<'a> Run<'a> {
     fn happen(&self, moment: &Moment) -> Result<(), Error> {
         let Some(incident) = self.plan.incidents.get(moment.number) else { return Ok(()) };
         if moment.begins {
-            self.watchdog.excuse(Duration::from_secs(u64::from(incident.lasting + incident.settles_in())));
+            let lasting = Duration::from_secs(u64::from(incident.lasting + incident.settles_in()));
+            if !incident.is_outlived() || self.plan.forgets() {
+                self.watchdog.excuse(lasting);
+            }
+            if incident.blinds() {
+                self.watchdog.blind(lasting);
+            }
             self.watchdog.tell(format!("begins: {}", incident.what));
             self.begins(incident)
         } else {
@@ -310,6 +317,10 @@ impl<'a> Run<'a> {
                 self.watchdog.allow(&name(*token), &client(SPARE));
                 self.respec(*token, "identity", identity(SPARE, &client(SPARE)));
             }
+            Trouble::Intruder => {
+                let spec = json!({"identity": identity(0, &client(0)), "repositories": [REPOSITORY]});
+                stage.bearer_token(FOREIGN, &spec);
+            }
         }
         Ok(())
     }
@@ -327,6 +338,9 @@ impl<'a> Run<'a> {
                 actor.machine.way.clear(&fault.name);
             }),
             Trouble::RightsGone => self.readers(true)?,
+            Trouble::Intruder => {
+                stage.kube.delete("BearerToken", NAMESPACE, FOREIGN);
+            }
             Trouble::Suspended(token) => self.respec(*token, "suspend", json!(false)),
             Trouble::NoIdentity(token) => self.respec(*token, "identity", identity(*token, &client(*token))),
             _ => {}

@@ -81,6 +81,7 @@ impl Kubelet {
             self.tell("starts");
             let pause = self.one_life(&mut after_death).await;
             self.watchdog.excuse(pause + TAKEOVER);
+            self.watchdog.blind(pause + TAKEOVER);
             sleep(pause).await;
             // What came while nothing ran is for nobody.
             while self.told.try_recv().is_ok() {}
@@ -108,7 +109,10 @@ impl Kubelet {
                 }
             };
             match order {
-                Some(Order::Clock(step)) => self.machine.clock.step(step),
+                Some(Order::Clock(step)) => {
+                    self.watchdog.clock_was_set();
+                    self.machine.clock.step(step);
+                }
                 Some(Order::RestartAfter(pause)) => *after_death = pause,
                 Some(Order::Kill(pause)) => {
                     self.tell("is killed");

@@ -87,6 +87,8 @@ pub enum Trouble {
     NoIdentity(usize),
     /// A BearerToken names another identity from now on.
     OtherIdentity(usize),
+    /// One BearerToken more is there: it names a Secret of somebody else.
+    Intruder,
 }
 
 impl Plan {
@@ -101,6 +103,11 @@ impl Plan {
         plan.incidents = (0..count).map(|number| plan.incident(&mut rng, number)).collect();
         plan.incidents.sort_by_key(|incident| incident.at);
         plan
+    }
+
+    /// Whether a Secret may go, and with it what the last working identity was.
+    pub(super) fn forgets(&self) -> bool {
+        self.incidents.iter().any(|incident| matches!(incident.what, Trouble::SecretGone(_)))
     }
 
     /// Seconds after which nothing more begins.
@@ -119,7 +126,7 @@ impl Plan {
 
     fn trouble(&self, rng: &mut Rng, name: &str) -> Trouble {
         let (machine, token) = (rng.usize(0..self.replicas), rng.usize(0..self.tokens));
-        match rng.u32(0..42) {
+        match rng.u32(0..43) {
             0..10 => Trouble::Azure(azure(rng, name)),
             10..18 => Trouble::Kubernetes(kubernetes(rng, name)),
             18..22 => Trouble::Way(machine, way(rng, name)),
@@ -138,6 +145,7 @@ impl Plan {
             37 => Trouble::RightsGone,
             38 => Trouble::Suspended(token),
             39 | 40 => Trouble::Requested(token),
+            41 => Trouble::Intruder,
             _ if rng.bool() => Trouble::NoIdentity(token),
             _ => Trouble::OtherIdentity(token),
         }
@@ -170,11 +178,32 @@ impl Incident {
             | Trouble::SecretSpoiled(_)
             | Trouble::Suspended(_)
             | Trouble::Requested(_)
-            | Trouble::OtherIdentity(_) => RETRY,
+            | Trouble::OtherIdentity(_)
+            | Trouble::Intruder => RETRY,
             // The machine's clock is looked at once a minute.
             Trouble::Clock(..) => 60 + RETRY,
             _ => TAKEOVER,
         }
+    }
+
+    /// Whether no Secret may lose its token by it: a commit that is wrong, or a right that is gone, is outlived by the last
+    /// working identity.
+    pub(super) fn is_outlived(&self) -> bool {
+        matches!(self.what, Trouble::NoIdentity(_) | Trouble::RightsGone | Trouble::Intruder)
+    }
+
+    /// Whether a status may be old meanwhile: nobody is there to write it, or can.
+    pub(super) fn blinds(&self) -> bool {
+        !self.is_outlived()
+            && !matches!(
+                self.what,
+                Trouble::Azure(_)
+                    | Trouble::SecretGone(_)
+                    | Trouble::SecretSpoiled(_)
+                    | Trouble::Suspended(_)
+                    | Trouble::Requested(_)
+                    | Trouble::OtherIdentity(_)
+            )
     }
 }
 
@@ -285,6 +314,7 @@ impl fmt::Display for Trouble {
             Self::Suspended(token) => write!(f, "BearerToken {token} is suspended"),
             Self::NoIdentity(token) => write!(f, "BearerToken {token} names an identity that doesn't exist"),
             Self::OtherIdentity(token) => write!(f, "BearerToken {token} names another identity from now on"),
+            Self::Intruder => write!(f, "one BearerToken more names a Secret of somebody else"),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use flux_bearer::secret::RECORD;
 use flux_bearer_sim::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -22,6 +23,10 @@ pub(super) const EXTRA: &str = "somebody-elses";
 /// How long after its last renewal a write of the leader may still arrive, in seconds: its deadline, and as long as a plan lets
 /// a request be on its way. It is less than the 35 s after which another one leads.
 const DEADLINE: i64 = 30 + 3;
+
+/// How long after its token's end a status may still say Ready: an expiry is told in whole seconds, by an answer that may
+/// have been late, and writing takes a while.
+const PROMPT: SignedDuration = SignedDuration::from_secs(10);
 
 /// Renewals of the lease that are remembered: more than a second has.
 const LEASES: usize = 16;
@@ -42,6 +47,8 @@ struct Seen {
     secrets: BTreeMap<String, Secret>,
     /// The times in which something was wrong, each with how long it may take to be well again.
     excuses: Vec<(Timestamp, Timestamp)>,
+    /// Until when a status may be old.
+    blind_until: Timestamp,
     /// Who took or renewed the lease, and when; the latest last.
     leases: VecDeque<(String, Timestamp)>,
     /// What was done that must not be.
@@ -100,6 +107,18 @@ impl Watchdog {
         self.seen().excuses.push((now, now + lasting));
     }
 
+    /// Nobody can write a status from now on, for this long, until they all have to be right again.
+    pub(super) fn blind(&self, lasting: Duration) {
+        let until = self.clock.now() + lasting;
+        let mut seen = self.seen();
+        seen.blind_until = seen.blind_until.max(until);
+    }
+
+    /// A machine's clock was set: what was dated by it before, a status can't be right about until it is replaced.
+    pub(super) fn clock_was_set(&self) {
+        self.seen().blind_until = Timestamp::MAX;
+    }
+
     /// Goes on with the story.
     pub(super) fn tell(&self, what: String) {
         let now = self.clock.now();
@@ -142,6 +161,7 @@ impl Watchdog {
         let now = self.clock.now();
         let mut seen = self.seen();
         seen.expired(now, self.lifetime);
+        seen.statuses(stage, now);
         seen.writers(stage);
         seen.broken.extend(gates.iter().flat_map(Gate::faults));
         if stage.world.journal().counts().imds_violations > 0 {
@@ -183,6 +203,10 @@ impl Seen {
         if !secret.clients.contains(&token.client) {
             self.broken.push(format!("Secret {name} was filled with a token of {}", token.client));
         }
+        if recorded(object).is_some_and(|client| client != token.client) {
+            self.broken
+                .push(format!("Secret {name} remembers another identity than {}, whose token it holds", token.client));
+        }
         if secret.token.as_ref().is_none_or(|before| before.expires != token.expires) {
             let left = token.expires.duration_since(now).as_secs();
             self.story.push((now, format!("Secret {name} is filled with a token that lives for {left} s more")));
@@ -208,6 +232,19 @@ impl Seen {
             }
             if secret.empty_since.is_some() && !trouble {
                 self.broken.push(format!("Secret {name} holds no token, and nothing is wrong"));
+            }
+        }
+    }
+
+    /// No status says Ready of a token that has expired, unless nobody could write it.
+    fn statuses(&mut self, stage: &Stage, now: Timestamp) {
+        if now <= self.blind_until {
+            return;
+        }
+        let dead = |secret: &Secret| secret.token.as_ref().is_some_and(|token| token.expires + PROMPT < now);
+        for (name, _) in self.secrets.iter().filter(|(_, secret)| dead(secret)) {
+            if stage.says(name, "Ready").starts_with("True") {
+                self.broken.push(format!("BearerToken {name} says Ready, and its token has expired"));
             }
         }
     }
@@ -243,6 +280,15 @@ impl Token {
         let client = claims.get("appid").or_else(|| claims.get("azp"))?.as_str()?.to_owned();
         Some(Self { client, expires })
     }
+}
+
+/// The client that a Secret remembers as the one whose token it holds.
+fn recorded(object: &Value) -> Option<String> {
+    let record = object.get("metadata")?.get("annotations")?.get(RECORD)?.as_str()?;
+    let record: Value = serde_json::from_str(record).ok()?;
+    let identity = record.get("identity")?;
+    let client = identity.get("clientId").or_else(|| identity.get("selector")?.get("clientId"))?;
+    client.as_str().map(str::to_owned)
 }
 
 /// How many of the seconds between two times lie in one of these spans.
