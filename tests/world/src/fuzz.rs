@@ -3,6 +3,7 @@
 //!
 //! Guarantees: a function returns, whatever it is given, and panics only where something does not hold that must. The
 //! bytes may hold [`CANARY`]; whatever is said about them may not.
+#![allow(clippy::missing_panics_doc, reason = "to panic is how a target tells what it has found")]
 
 use std::collections::BTreeMap;
 use std::future::ready;
@@ -158,8 +159,8 @@ pub fn bearer_token(data: &[u8]) {
     if let Ok(source) = serde_json::from_value::<Object>(part("gitRepository")) {
         index.source(&key, Source::read(&source));
     }
-    let states = States::default();
-    let decide = |index: &Index| decide_about(index, &states, &key, MAX_REFRESH_INTERVAL, NOW);
+    let mints = States::default();
+    let decide = |index: &Index| decide_about(index, &mints, &key, MAX_REFRESH_INTERVAL, NOW);
     let first = decide(&index);
     assert!(first.is_some(), "a BearerToken is not decided about");
     let metadata: Option<ObjectMeta> = serde_json::from_value(part("secret")).ok();

@@ -1,6 +1,6 @@
 //! The fuzz targets for a few seconds, on stable: each corpus as it is, and thousands of changes to it that a seed draws.
 //! For longer: `cargo +nightly fuzz run TARGET` in `fuzz/`.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
 
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -68,7 +68,9 @@ fn nothing_from_outside_panics_or_hangs_or_brings_a_secret_to_light() {
             }
         }
     }
-    targets.into_iter().for_each(|(_, run)| run.join().unwrap());
+    for (_, run) in targets {
+        run.join().unwrap();
+    }
 }
 
 fn run(name: &str, target: Target) {

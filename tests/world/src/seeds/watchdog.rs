@@ -259,8 +259,10 @@ impl Seen {
             if !writes || request.resource == "leases" || request.namespace != NAMESPACE {
                 continue;
             }
-            let lease = self.leases.iter().rev().find(|(_, at)| *at <= request.time);
-            let renewed = lease.filter(|(holder, _)| *holder == request.user);
+            // Of a write and a change of the lease in one instant nothing tells the order: both holders may have written.
+            let earlier = self.leases.iter().rev().find(|(_, at)| *at < request.time);
+            let same_instant = self.leases.iter().filter(|(_, at)| *at == request.time);
+            let renewed = same_instant.chain(earlier).find(|(holder, _)| *holder == request.user);
             let age = renewed.map(|(_, at)| request.time.duration_since(*at).as_secs());
             if age.is_none_or(|age| age > DEADLINE) {
                 self.broken.push(format!("`{}` wrote {} without the lease", request.user, request.resource));
