@@ -1,14 +1,12 @@
 //! Workload identity: a service account token of Kubernetes proves the client.
 
 use flux_bearer::failure::{Class, Failure};
+use flux_bearer::token_request::MAX_BYTES;
 use futures::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::entra::Form;
 use crate::resource::Resource;
-
-/// Longest service account token that is sent, in bytes. Real ones have 1 to 2 KiB.
-pub const MAX_ASSERTION_BYTES: usize = 16 * 1024;
 
 /// Where the service account token comes from: a projected file or the `TokenRequest` API.
 ///
@@ -34,7 +32,7 @@ pub async fn form(resource: Resource, client_id: &str, assertion: &dyn Assertion
 fn check(text: &str) -> Result<&str, Failure> {
     let cause = match text.trim() {
         "" => "the projected service account token is empty",
-        long if long.len() > MAX_ASSERTION_BYTES => "the projected service account token is longer than 16 KiB",
+        long if long.len() > MAX_BYTES => "the projected service account token is longer than 16 KiB",
         odd if !odd.bytes().all(|byte| byte.is_ascii_graphic()) => {
             "the projected service account token holds blanks or control characters"
         }

@@ -3,6 +3,7 @@
 //! Of Secrets only metadata is read. Writes are server-side applies under [`MANAGER`], so that what others own stays
 //! theirs and an apply that would change nothing can be told beforehand.
 
+use flux_bearer::token_request;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::{Request, header};
@@ -14,7 +15,6 @@ use kube::api::{
 };
 use kube::core::{PartialObjectMeta, Status};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Trouble};
@@ -39,20 +39,6 @@ pub struct Cluster {
     /// Address of the API server, to be shown with it.
     pub server: String,
 }
-
-/// As much of a `TokenRequest` as is looked at.
-#[derive(Deserialize)]
-struct TokenAnswer {
-    status: TokenStatus,
-}
-
-#[derive(Deserialize)]
-struct TokenStatus {
-    token: SecretString,
-}
-
-/// How long a service account token lives that is asked for: the least that Kubernetes gives, for it is used at once.
-const TOKEN_SECONDS: u32 = 600;
 
 /// Where an object is.
 #[derive(Clone, Copy, Debug)]
@@ -170,19 +156,14 @@ impl Cluster {
         audience: &str,
     ) -> Result<SecretString, Trouble> {
         let at = At { kind: SERVICE_ACCOUNT, namespace, name };
-        let asked = json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-            "spec": {"audiences": [audience], "expirationSeconds": TOKEN_SECONDS},
-        });
         let request = Request::post(format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"))
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/json")
-            .body(asked.to_string().into_bytes())
+            .body(token_request::body(audience))
             .map_err(|_| unreachable_server(self))?;
         let answer = self.client.request_text(request).await.map(SecretString::from);
         let answer = answer.map_err(|error| self.trouble(&error, "create token of", at))?;
-        let read: Result<TokenAnswer, _> = serde_json::from_str(answer.expose_secret());
-        read.map(|answer| answer.status.token).map_err(|_| unreachable_server(self))
+        token_request::token(answer.expose_secret().as_bytes()).ok_or_else(|| unreachable_server(self))
     }
 
     /// Changes an object that exists by a JSON merge patch. An apply would make one that is gone anew.

@@ -13,8 +13,8 @@ use flux_bearer::identity::Claims;
 use flux_bearer::preflight::AUDIENCE;
 use flux_bearer::resource::BearerTokenStatus;
 use flux_bearer::secret::{Version, farewell, field_manager};
+use flux_bearer::token_request;
 use flux_bearer_azure::http::headers::server_time;
-use flux_bearer_azure::workload::MAX_ASSERTION_BYTES;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
@@ -39,9 +39,6 @@ const MAX_REPLY: usize = 2 * 1024 * 1024;
 
 /// Only metadata comes back: the token that we wrote, and whatever else the Secret holds, stays out of our memory.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-
-/// How long a token of a ServiceAccount lives, in seconds: the least that Kubernetes gives, for it is used at once.
-const TOKEN_SECONDS: u32 = 600;
 
 /// The Kubernetes API, as far as the loop calls it.
 #[derive(Clone)]
@@ -83,17 +80,6 @@ struct Answer {
     date: Option<Timestamp>,
     retry_after: Option<Duration>,
     body: Bytes,
-}
-
-/// As much of a `TokenRequest` as is looked at.
-#[derive(Deserialize)]
-struct TokenAnswer {
-    status: TokenStatus,
-}
-
-#[derive(Deserialize)]
-struct TokenStatus {
-    token: SecretString,
 }
 
 /// As much of a Status object as is looked at.
@@ -287,23 +273,12 @@ impl Kubernetes {
     /// A token of a ServiceAccount for Entra ID, as a pod of it would be given one.
     pub async fn account_token(&self, account: &Key) -> Result<SecretString, Failure> {
         let path = format!("{}/token", path(account, "serviceaccounts"));
-        let body = json!({
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"audiences": [AUDIENCE], "expirationSeconds": TOKEN_SECONDS},
-        });
-        let body = body.to_string().into_bytes();
+        let body = token_request::body(AUDIENCE);
         let answer = self.send(request(Method::POST, &path, "application/json", "application/json", body)).await?;
-        if !(200..=299).contains(&answer.status) {
-            return Err(answer.failure(About::Account(self.place(account))));
+        match answer.status {
+            200..=299 => token_request::token(&answer.body).ok_or_else(|| unreachable(Unreachable::Malformed)),
+            _ => Err(answer.failure(About::Account(self.place(account)))),
         }
-        let token = parse::<TokenAnswer>(&answer)?.status.token;
-        let text = token.expose_secret();
-        let fits = (1..=MAX_ASSERTION_BYTES).contains(&text.len());
-        if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Ok(token);
-        }
-        Err(unreachable(Unreachable::Malformed))
     }
 
     fn place<'a>(&'a self, secret: &'a Key) -> Place<'a> {

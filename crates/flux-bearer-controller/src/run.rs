@@ -84,7 +84,7 @@ pub enum End {
 
 /// Runs the loop until `stop` is up or the lease is lost. `ready` goes up once everything has been listed.
 pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, mut stop: watch::Receiver<bool>) -> End {
-    let (leads, mut leading) = watch::channel(settings.lease.is_none());
+    let (leads, leading) = watch::channel(settings.lease.is_none());
     let leadership = if settings.lease.is_some() { Leadership::contested() } else { Leadership::sole() };
     let clocks = Clocks::new(parts.clock.clone(), parts.metrics.clone());
     let (outbox, posting) = Outbox::open(parts.receiver.clone(), parts.metrics.clone());
@@ -116,19 +116,11 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
             None => std::future::pending().await,
         }
     };
-    let gauge = async {
-        loop {
-            work.metrics.leads(*leading.borrow_and_update());
-            if leading.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    };
     let end = tokio::select! {
         biased;
         () = elect => End::LeaseLost,
         _ = stop.wait_for(|stop| *stop) => End::Stopped,
-        () = gauge => End::Stopped,
+        () = count_leading(&work.metrics, leading) => End::Stopped,
     };
     halt.send_replace(true);
     if timeout(GRACE, working.join_next()).await.is_err() {
@@ -144,6 +136,16 @@ pub async fn run(settings: Settings, parts: Parts, ready: watch::Sender<bool>, m
     // What can't be posted by then is in the cluster's Events.
     drop(timeout(FAREWELL, posts.join_next()).await);
     end
+}
+
+/// Counts whether this process leads, for ever.
+async fn count_leading(metrics: &Metrics, mut leading: watch::Receiver<bool>) {
+    loop {
+        metrics.leads(*leading.borrow_and_update());
+        if leading.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 fn assemble(settings: &Settings, parts: &Parts, outbox: Outbox, leadership: Leadership, clocks: Clocks) -> Arc<Loop> {

@@ -15,6 +15,7 @@ pub mod resource;
 pub mod schedule;
 pub mod secret;
 pub mod token;
+pub mod token_request;
 
 /// The field manager, label value and controller name of flux-bearer.
 pub const NAME: &str = "flux-bearer";

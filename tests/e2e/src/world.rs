@@ -5,10 +5,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
+use crate::audit;
 use crate::azure::{self, Azure};
 use crate::clients::Variables;
 use crate::cluster::Cluster;
@@ -78,6 +79,23 @@ impl<'a> World<'a> {
         let deployment = controller::install(&run.tools.kubectl, &run.tools.install, &world.cluster).await?;
         world.story.tell("all that is shipped is applied but the Deployment");
         Ok(Self { deployment: deployment.flags(&["--log-level=debug"]), ..world })
+    }
+
+    /// The same with our controller, and with Flux that pulls with its Secret.
+    pub(crate) async fn pulling(
+        run: &'a Run,
+        name: &'static str,
+        lifetime: u32,
+        flags: &[&str],
+    ) -> anyhow::Result<(Self, Flux, Running)> {
+        let world = Self::start(run, name).await?;
+        world.repository.commit("first").await?;
+        let flux = world.start_flux(Retries::Quick).await?;
+        let pod = world.start_controller(flags).await?;
+        world.set_up_azure(lifetime).await?;
+        world.fill_secret().await?;
+        world.pull().await?;
+        Ok((world, flux, pod))
     }
 
     /// The same with nothing installed.
@@ -192,6 +210,31 @@ impl<'a> World<'a> {
         self.cluster.wait_ready(KUSTOMIZATION, READY).await?;
         self.story.tell("the Kustomization is Ready");
         Ok(())
+    }
+
+    /// Waits for a refresh, and counts from then on.
+    pub(crate) async fn refreshed(&self) -> anyhow::Result<()> {
+        let mark = audit::mark(&self.cluster.audit_log())?;
+        wait_for("a refresh", READY, async || {
+            let asked = audit::since(&self.cluster.audit_log(), mark)?;
+            ensure!(asked.secret_writes > 0 && asked.status_writes > 0, "{asked:?}");
+            Ok(())
+        })
+        .await?;
+        self.azure().forget().await
+    }
+
+    /// Asks for a refresh of the BearerToken by annotation, and waits until it was done.
+    pub(crate) async fn refresh(&self, limit: Duration) -> anyhow::Result<()> {
+        let asks = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "now"}}});
+        self.cluster.merge(BEARER_TOKEN, &asks).await?;
+        wait_for("a refresh on request", limit, async || {
+            let stored = self.cluster.get(BEARER_TOKEN).await?;
+            let handled = stored.pointer("/status/lastHandledReconcileAt").and_then(Value::as_str);
+            ensure!(handled == Some("now"), "handled: {handled:?}");
+            Ok(())
+        })
+        .await
     }
 
     /// Fails if a fetch of Flux's has failed so far, or if Azure was shown a token that opened nothing.

@@ -11,6 +11,7 @@ pub mod flux;
 pub mod forge;
 pub mod fuzz;
 pub mod gate;
+pub mod holding;
 pub mod identities;
 pub mod life;
 pub mod matrix;

@@ -59,24 +59,7 @@ pub fn from_answer(status: u16, causes: &[Cause<'_>], about: About<'_>, retry_af
             rejected(code, &format!("Secret {name}"))
         }
         (403, about) => forbidden(code, about),
-        (404, About::Other(what)) => {
-            Failure::new(GONE, Permanent, code, format!("{what}: there is none any more"), "Nothing to do")
-        }
-        // It may be on its way, in the same apply.
-        (404, About::Account(Place { namespace, name, .. })) => Failure::new(
-            "ServiceAccountMissing",
-            Starting,
-            code,
-            format!("there is no ServiceAccount {name} in the BearerToken's namespace"),
-            format!("kubectl -n {namespace} create serviceaccount {name}, or correct spec.identity.serviceAccountName"),
-        ),
-        (404, _) => Failure::new(
-            NO_NAMESPACE,
-            Permanent,
-            code,
-            "the namespace doesn't exist any more",
-            "Delete the BearerToken, or make the namespace again",
-        ),
+        (404, about) => missing(code, about),
         // A Secret of type kubernetes.io/basic-auth can't lose its user name and password.
         (422, _) if causes.iter().any(|cause| cause.field.starts_with("data[")) => Failure::new(
             "SecretNeedsBasic",
@@ -106,6 +89,30 @@ pub fn from_answer(status: u16, causes: &[Cause<'_>], about: About<'_>, retry_af
         _ => rejected(code, &format!("Secret {name}")),
     };
     failure.retry_after(retry_after)
+}
+
+/// The failure where what was asked for is not there, or that which it is in.
+fn missing(code: String, about: About<'_>) -> Failure {
+    match about {
+        About::Other(what) => {
+            Failure::new(GONE, Permanent, code, format!("{what}: there is none any more"), "Nothing to do")
+        }
+        // It may be on its way, in the same apply.
+        About::Account(Place { namespace, name, .. }) => Failure::new(
+            "ServiceAccountMissing",
+            Starting,
+            code,
+            format!("there is no ServiceAccount {name} in the BearerToken's namespace"),
+            format!("kubectl -n {namespace} create serviceaccount {name}, or correct spec.identity.serviceAccountName"),
+        ),
+        About::Secret(_) | About::Credential(_) => Failure::new(
+            NO_NAMESPACE,
+            Permanent,
+            code,
+            "the namespace doesn't exist any more",
+            "Delete the BearerToken, or make the namespace again",
+        ),
+    }
 }
 
 /// Reason of a [`Cause`] that stands for the words of a webhook or policy that has refused a write: of these refusals those

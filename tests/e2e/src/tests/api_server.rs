@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::audit;
 use crate::cluster::{Condition, NAMESPACE};
 use crate::controller::BEARER_TOKEN;
-use crate::flux::{GIT_REPOSITORY, Retries};
+use crate::flux::GIT_REPOSITORY;
 use crate::wait::wait_for;
 use crate::world::{READY, Run, World};
 
@@ -37,13 +37,7 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 const SECRET: &str = "/api/v1/namespaces/flux-system/secrets/fleet";
 
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
-    let mut world = World::start(run, NAME).await?;
-    world.repository.commit("first").await?;
-    let _flux = world.start_flux(Retries::Quick).await?;
-    let pod = world.start_controller(&LEASE).await?;
-    world.set_up_azure(LIFETIME).await?;
-    world.fill_secret().await?;
-    world.pull().await?;
+    let (mut world, _flux, pod) = World::pulling(run, NAME, LIFETIME, &LEASE).await?;
 
     calm(&mut world).await?;
     across_a_refresh(&mut world).await?;
@@ -58,7 +52,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
 
 /// An outage right after a refresh.
 async fn calm(world: &mut World<'_>) -> anyhow::Result<()> {
-    refreshed(world).await?;
+    world.refreshed().await?;
     let before = world.cluster.get(SECRET).await?;
     let (mark, _) = away(world, SHORT).await?;
     let after = world.cluster.get(SECRET).await?;
@@ -72,7 +66,7 @@ async fn calm(world: &mut World<'_>) -> anyhow::Result<()> {
 
 /// An outage in which a token is due: it is minted once, waits, and is written when the API server is back.
 async fn across_a_refresh(world: &mut World<'_>) -> anyhow::Result<()> {
-    refreshed(world).await?;
+    world.refreshed().await?;
     let (mark, back) = away(world, LONG).await?;
     wait_for("the token that waited", AT_ONCE, async || {
         let asked = audit::since(&world.cluster.audit_log(), mark)?;
@@ -90,18 +84,6 @@ async fn across_a_refresh(world: &mut World<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits for a refresh, and counts from then on.
-async fn refreshed(world: &World<'_>) -> anyhow::Result<()> {
-    let mark = audit::mark(&world.cluster.audit_log())?;
-    wait_for("a refresh", READY, async || {
-        let asked = audit::since(&world.cluster.audit_log(), mark)?;
-        ensure!(asked.secret_writes > 0 && asked.status_writes > 0, "{asked:?}");
-        Ok(())
-    })
-    .await?;
-    world.azure().forget().await
-}
-
 /// Takes the API server away for so long; returns where its log was, and when it was back.
 async fn away(world: &mut World<'_>, span: Duration) -> anyhow::Result<(audit::Mark, Instant)> {
     let mark = audit::mark(&world.cluster.audit_log())?;
@@ -115,17 +97,7 @@ async fn away(world: &mut World<'_>, span: Duration) -> anyhow::Result<(audit::M
 async fn watches(world: &World<'_>) -> anyhow::Result<()> {
     world.azure().forget().await?;
     let began = Instant::now();
-    world
-        .cluster
-        .merge(BEARER_TOKEN, &json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "now"}}}))
-        .await?;
-    wait_for("a refresh on request", RESUMED, async || {
-        let stored = world.cluster.get(BEARER_TOKEN).await?;
-        let handled = stored.pointer("/status/lastHandledReconcileAt").and_then(Value::as_str);
-        ensure!(handled == Some("now"), "handled: {handled:?}");
-        Ok(())
-    })
-    .await?;
+    world.refresh(RESUMED).await?;
     let bearer_tokens = began.elapsed().as_secs_f64();
 
     let began = Instant::now();

@@ -8,7 +8,7 @@ use tokio::time::{Instant, interval};
 
 use crate::audit::{self, Requests};
 use crate::azure::Seen;
-use crate::flux::{Flux, Retries};
+use crate::flux::Flux;
 use crate::world::{Run, World};
 
 pub(super) const NAME: &str = "five_lifetimes";
@@ -26,13 +26,7 @@ const PAUSE: Duration = Duration::from_secs(4);
 const LANDS: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
-    let world = World::start(run, NAME).await?;
-    world.repository.commit("first").await?;
-    let flux = world.start_flux(Retries::Quick).await?;
-    let controller = world.start_controller(&[]).await?;
-    world.set_up_azure(LIFETIME).await?;
-    world.fill_secret().await?;
-    world.pull().await?;
+    let (world, flux, controller) = World::pulling(run, NAME, LIFETIME, &[]).await?;
 
     world.azure().forget().await?;
     let mark = audit::mark(&world.cluster.audit_log())?;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::audit::{self, Mark};
-use crate::flux::Retries;
 use crate::world::{Run, World};
 
 pub(super) const NAME: &str = "from_nothing";
@@ -14,13 +13,7 @@ pub(super) const NAME: &str = "from_nothing";
 const LIFETIME: u32 = 3600;
 
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
-    let world = World::start(run, NAME).await?;
-    world.repository.commit("first").await?;
-    let flux = world.start_flux(Retries::Quick).await?;
-    world.start_controller(&[]).await?;
-    world.set_up_azure(LIFETIME).await?;
-    world.fill_secret().await?;
-    world.pull().await?;
+    let (world, flux, _pod) = World::pulling(run, NAME, LIFETIME, &[]).await?;
     world.wait_for_commit("first", Duration::from_secs(20)).await?;
     world.story.tell("the commit is in the cluster");
     let seen = world.azure().seen().await?;

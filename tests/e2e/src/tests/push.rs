@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::clients;
-use crate::flux::{Retries, URL};
+use crate::flux::URL;
 use crate::world::{Run, World};
 
 pub(super) const NAME: &str = "push";
@@ -20,13 +20,7 @@ const LIFETIME: u32 = 3600;
 const ARRIVAL: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
-    let world = World::start(run, NAME).await?;
-    world.repository.commit("first").await?;
-    let flux = world.start_flux(Retries::Quick).await?;
-    world.start_controller(&[]).await?;
-    world.set_up_azure(LIFETIME).await?;
-    world.fill_secret().await?;
-    world.pull().await?;
+    let (world, flux, _pod) = World::pulling(run, NAME, LIFETIME, &[]).await?;
     let secret = world.cluster.get("/api/v1/namespaces/flux-system/secrets/fleet").await?;
     let data = secret.pointer("/data").context("the Secret has no data")?;
     let header = format!("Authorization: Bearer {}", bearer_token(data)?);

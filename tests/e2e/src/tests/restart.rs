@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::audit;
-use crate::flux::Retries;
 use crate::kubelet::{Running, Signal};
 use crate::wait::wait_for;
 use crate::world::{Run, World};
@@ -20,13 +19,7 @@ const LIFETIME: u32 = 60;
 const REFRESH: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
-    let world = World::start(run, NAME).await?;
-    world.repository.commit("first").await?;
-    let flux = world.start_flux(Retries::Quick).await?;
-    let pod = world.start_controller(&[]).await?;
-    world.set_up_azure(LIFETIME).await?;
-    world.fill_secret().await?;
-    world.pull().await?;
+    let (world, flux, pod) = World::pulling(run, NAME, LIFETIME, &[]).await?;
 
     let mark = audit::mark(&world.cluster.audit_log())?;
     world.azure().forget().await?;

@@ -114,6 +114,10 @@ async fn components(run: &Run, world: &World<'_>, kinds: &[Kind]) -> anyhow::Res
     apply("token-request", [base(), accounts].concat()).await?;
     world.cluster.delete(&format!("{OF_NAMESPACE}/flux-bearer-controller-accounts")).await?;
 
+    let proxy = may("use-managed-identity", "cid.wi.aks.azure.com/00000000-0000-0000-0000-000000000000");
+    apply("identity-binding", [base(), vec![proxy]].concat()).await?;
+    world.cluster.delete(&format!("{OF_CLUSTER}/flux-bearer-controller-identity-binding")).await?;
+
     let any = may("get list watch create patch", "secrets");
     apply("open", [base(), vec![any]].concat()).await?;
     world.cluster.delete(&format!("{OF_CLUSTER}/flux-bearer-controller-open")).await?;

@@ -4,12 +4,9 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::audit;
-use crate::controller::BEARER_TOKEN;
-use crate::flux::Retries;
 use crate::kubelet::Signal;
 use crate::wait::wait_for;
 use crate::world::{READY, Run, World};
@@ -29,15 +26,9 @@ const LEASE: [&str; 2] = ["--leader-election-lease-duration=90s", "--leader-elec
 const WRITTEN: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
-    let world = World::start(run, NAME).await?;
-    world.repository.commit("first").await?;
-    let _flux = world.start_flux(Retries::Quick).await?;
-    let pod = world.start_controller(&LEASE).await?;
-    world.set_up_azure(LIFETIME).await?;
-    world.fill_secret().await?;
-    world.pull().await?;
+    let (world, _flux, pod) = World::pulling(run, NAME, LIFETIME, &LEASE).await?;
 
-    refreshed(&world).await?;
+    world.refreshed().await?;
     let mark = audit::mark(&world.cluster.audit_log())?;
     world.cluster.signal_server(Signal::Stop).await?;
     sleep(SILENCE).await;
@@ -54,35 +45,11 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.story.tell(&format!("silent for {SILENCE:?}: {mints} mints, the token was written {seconds:.1} s later"));
     ensure!(mints == 1, "{mints} tokens were made for one refresh");
     ensure!(pod.restarts() == 0, "the controller was started again {} times", pod.restarts());
-    watch_goes_on(&world).await?;
+    // The watch of BearerTokens goes on.
+    world.refresh(READY).await?;
     world.repository.commit("second").await?;
     world.wait_for_commit("second", READY).await?;
     let seen = world.azure().seen().await?;
     ensure!(seen.dead_tokens_seen == 0 && seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
     world.check_log()
-}
-
-/// Waits for a refresh, and counts from then on.
-async fn refreshed(world: &World<'_>) -> anyhow::Result<()> {
-    let mark = audit::mark(&world.cluster.audit_log())?;
-    wait_for("a refresh", READY, async || {
-        let asked = audit::since(&world.cluster.audit_log(), mark)?;
-        ensure!(asked.secret_writes > 0 && asked.status_writes > 0, "{asked:?}");
-        Ok(())
-    })
-    .await?;
-    world.azure().forget().await
-}
-
-/// The watch of BearerTokens tells of a change.
-async fn watch_goes_on(world: &World<'_>) -> anyhow::Result<()> {
-    let asks = json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "now"}}});
-    world.cluster.merge(BEARER_TOKEN, &asks).await?;
-    wait_for("a refresh on request", READY, async || {
-        let stored = world.cluster.get(BEARER_TOKEN).await?;
-        let handled = stored.pointer("/status/lastHandledReconcileAt").and_then(Value::as_str);
-        ensure!(handled == Some("now"), "handled: {handled:?}");
-        Ok(())
-    })
-    .await
 }

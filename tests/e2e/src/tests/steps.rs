@@ -8,7 +8,6 @@ use flux_bearer_sim::faults::Fault;
 use flux_bearer_sim::journal::Endpoint;
 
 use crate::audit::{self, Mark};
-use crate::flux::Retries;
 use crate::kubelet::{Running, Signal};
 use crate::wait::wait_for;
 use crate::world::{Run, World};
@@ -34,13 +33,7 @@ enum Step {
 }
 
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
-    let world = World::start(run, NAME).await?;
-    world.repository.commit("first").await?;
-    let flux = world.start_flux(Retries::Quick).await?;
-    let pod = world.start_controller(&[]).await?;
-    world.set_up_azure(LIFETIME).await?;
-    world.fill_secret().await?;
-    world.pull().await?;
+    let (world, flux, pod) = World::pulling(run, NAME, LIFETIME, &[]).await?;
     let path = Some("/oauth2/v2.0/token".to_owned());
     let slow = Fault { name: "slow".to_owned(), path, delay_ms: Some(SIGN_IN), ..Fault::default() };
     world.azure().set_fault(&slow).await?;

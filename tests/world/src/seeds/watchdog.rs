@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use flux_bearer::secret::RECORD;
 use flux_bearer_sim::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::gate::Gate;
+use crate::holding::Holding;
 use crate::stage::{NAMESPACE, Stage};
 
 /// A Secret of somebody else, with a name that no BearerToken has.
@@ -61,16 +60,11 @@ struct Seen {
 struct Secret {
     /// The clients whose token may be in it.
     clients: BTreeSet<String>,
-    token: Option<Token>,
+    token: Option<Holding>,
     /// Since when there is no token in it, once there was one.
     empty_since: Option<Timestamp>,
     /// Whether the key of somebody else has been put into it.
     extra: bool,
-}
-
-struct Token {
-    client: String,
-    expires: Timestamp,
 }
 
 impl Watchdog {
@@ -194,7 +188,7 @@ impl Seen {
         if secret.extra && object.pointer("/data").and_then(|data| data.get(EXTRA)).is_none() {
             self.broken.push(format!("the key of somebody else was taken from Secret {name}"));
         }
-        let Some(token) = Token::of(object) else {
+        let Some(token) = Holding::of(object) else {
             secret.token = None;
             secret.empty_since = secret.empty_since.or(Some(now));
             return;
@@ -268,19 +262,6 @@ impl Seen {
                 self.broken.push(format!("`{}` wrote {} without the lease", request.user, request.resource));
             }
         }
-    }
-}
-
-impl Token {
-    /// The token that a Secret holds, by its own claims.
-    fn of(object: &Value) -> Option<Self> {
-        let encoded = object.get("data")?.get("bearerToken")?.as_str()?;
-        let token = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
-        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-        let claims: Value = serde_json::from_slice(&claims).ok()?;
-        let expires = Timestamp::from_second(claims.get("exp")?.as_i64()?).ok()?;
-        let client = claims.get("appid").or_else(|| claims.get("azp"))?.as_str()?.to_owned();
-        Some(Self { client, expires })
     }
 }
 

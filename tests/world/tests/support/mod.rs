@@ -14,9 +14,8 @@ pub(crate) mod rights;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use flux_bearer_sim::faults::{Effect, Fault};
+use flux_bearer_world::holding::{self, Holding};
 use flux_bearer_world::identities::{object, state};
 use flux_bearer_world::stage::{NAMESPACE, Stage};
 use http::Request;
@@ -56,10 +55,11 @@ impl Theatre {
             if let Some(holder) = object["spec"]["holderIdentity"].as_str() {
                 renewals.lock().unwrap().push(Lease { holder: holder.to_owned(), at: clock.now() });
             }
-            let Some((secret, bearer, expires)) = filled(object) else { return };
+            let Some(Holding { token, expires, .. }) = Holding::of(object) else { return };
+            let secret = object["metadata"]["name"].as_str().unwrap().to_owned();
             let mut seen = seen.lock().unwrap();
             if seen.iter().rev().find(|held| held.secret == secret).is_none_or(|held| held.expires != expires) {
-                seen.push(Held { secret, token: bearer, at: clock.now(), expires });
+                seen.push(Held { secret, token, at: clock.now(), expires });
             }
         });
         Self { stage, held, leases }
@@ -98,7 +98,7 @@ impl Theatre {
     /// The token that a Secret holds.
     pub(crate) fn token(&self, secret: &str) -> String {
         let object = self.stage.kube.get("Secret", NAMESPACE, secret).unwrap();
-        token(&object).unwrap()
+        holding::text(&object).unwrap()
     }
 
     /// What a Secret remembers of its token.
@@ -210,23 +210,6 @@ impl Theatre {
             counts && verbs.contains(&request.verb.rbac())
         })
     }
-}
-
-/// The Secret's name, its token and the token's own expiry, where the object is a Secret that holds one.
-fn filled(object: &Value) -> Option<(String, String, Timestamp)> {
-    let name = object["metadata"]["name"].as_str()?;
-    let token = token(object)?;
-    let claims = token.split('.').nth(1)?;
-    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).ok()?;
-    let claims: Value = serde_json::from_slice(&claims).ok()?;
-    let expires = Timestamp::from_second(claims["exp"].as_i64()?).ok()?;
-    Some((name.to_owned(), token, expires))
-}
-
-fn token(object: &Value) -> Option<String> {
-    let data = object.get("data").filter(|_| object["kind"] == "Secret")?;
-    let encoded = data.get("bearerToken").or_else(|| data.get("password"))?.as_str()?;
-    String::from_utf8(STANDARD.decode(encoded).ok()?).ok()
 }
 
 /// An answer with this status and nothing in it.

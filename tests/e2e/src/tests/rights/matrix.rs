@@ -13,8 +13,8 @@ use kube::api::{Api, PostParams};
 use super::{TENANT, account};
 use crate::cluster::NAMESPACE;
 
-/// The verbs of requests, and those that RBAC itself asks about.
-const VERBS: [&str; 11] = [
+/// The verbs of requests, those that RBAC itself asks about, and that of the token proxy of AKS.
+const VERBS: [&str; 12] = [
     "get",
     "list",
     "watch",
@@ -26,6 +26,7 @@ const VERBS: [&str; 11] = [
     "impersonate",
     "bind",
     "escalate",
+    "use-managed-identity",
 ];
 
 /// Names that are asked about of every kind: none, one that no right names, and that of our Secret.
@@ -128,9 +129,18 @@ pub(super) async fn kinds(client: &Client) -> anyhow::Result<Vec<Kind>> {
         };
         list.resources.into_iter().map(kind)
     });
-    let people =
-        ["users", "groups"].map(|name| Kind { group: String::new(), resource: name.to_owned(), namespaced: false });
-    let all: BTreeSet<Kind> = served.chain(people).collect();
+    let unserved = [
+        ("", "users"),
+        ("", "groups"),
+        ("cid.wi.aks.azure.com", "00000000-0000-0000-0000-000000000000"),
+        ("cid.wi.aks.azure.com", "00000000-0000-0000-0000-000000000001"),
+    ];
+    let unserved = unserved.map(|(group, resource)| Kind {
+        group: group.to_owned(),
+        resource: resource.to_owned(),
+        namespaced: false,
+    });
+    let all: BTreeSet<Kind> = served.chain(unserved).collect();
     Ok(all.into_iter().collect())
 }
 
