@@ -1,6 +1,7 @@
 //! A stage: the world, a simulated Kubernetes API, and the real controller between them.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -35,6 +36,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
 use tower::{BoxError, ServiceExt, service_fn};
 
 use crate::alerts::NotificationController;
@@ -68,7 +70,39 @@ pub struct Stage {
     metrics: Metrics,
     assertion: Option<Arc<dyn Assertion>>,
     tampering: Tampering,
+    turnstile: Turnstile,
     token_proxy: Option<&'static str>,
+}
+
+/// Requests that one instant has room for. A controller that goes round in a circle asks without end while no time passes, and
+/// no test of it would ever end.
+const AT_ONCE: u32 = 3_000;
+
+/// Counts the requests of each instant. Clones share the count.
+#[derive(Clone, Default)]
+struct Turnstile {
+    count: Arc<Mutex<Option<(Instant, u32)>>>,
+    jammed: Arc<AtomicBool>,
+}
+
+impl Turnstile {
+    /// Lets a request pass. From the first that is beyond its instant's share none gets an answer, so that time goes on.
+    async fn pass(&self) {
+        if !self.has_room() {
+            self.jammed.store(true, Ordering::Relaxed);
+        }
+        if self.jammed.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let passed = count.filter(|(at, _)| *at == now).map_or(0, |(_, passed)| passed) + 1;
+        *count = Some((now, passed));
+        passed <= AT_ONCE
+    }
 }
 
 /// Sees the URL of a request to Azure, and changes its answer.
@@ -164,6 +198,7 @@ impl Stage {
             registry: Arc::new(registry),
             metrics,
             tampering: Arc::new(|_, _| {}),
+            turnstile: Turnstile::default(),
             token_proxy: None,
         })
     }
@@ -259,6 +294,11 @@ impl Stage {
         }))
     }
 
+    /// Whether more was asked of Azure in one instant than any work needs.
+    pub fn is_jammed(&self) -> bool {
+        self.turnstile.jammed.load(Ordering::Relaxed)
+    }
+
     /// The way to Azure, and to the cluster's issuer.
     pub fn azure(&self) -> Http {
         let service = self.azure_service();
@@ -268,9 +308,12 @@ impl Stage {
     /// The same as a service.
     pub fn azure_service(&self) -> Service {
         let (world, issuer, tampering) = (self.world.service(), self.issuer.service(), Arc::clone(&self.tampering));
+        let turnstile = self.turnstile.clone();
         Service::new(service_fn(move |request: Request<Body>| {
             let (world, issuer, tampering) = (world.clone(), issuer.clone(), Arc::clone(&tampering));
+            let turnstile = turnstile.clone();
             async move {
+                turnstile.pass().await;
                 let url = request.uri().to_string();
                 if url.starts_with(ISSUER) {
                     return issuer.oneshot(request).await;

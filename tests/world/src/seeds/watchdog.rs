@@ -158,6 +158,9 @@ impl Watchdog {
         seen.statuses(stage, now);
         seen.writers(stage);
         seen.broken.extend(gates.iter().flat_map(Gate::faults));
+        if stage.is_jammed() {
+            seen.broken.push("a controller goes round in a circle: it asks Azure without end in one instant".into());
+        }
         if stage.world.journal().counts().imds_violations > 0 {
             seen.broken.push("the metadata service was asked more than it allows".into());
         }
