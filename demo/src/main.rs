@@ -16,6 +16,7 @@ use anyhow::Context;
 use clap::Parser;
 use flux_bearer_controller::clock::Clock;
 use flux_bearer_controller::logs::{self, Encoding, Verbosity};
+use flux_bearer_controller::metrics::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::sight::{Counts, lock};
@@ -44,7 +45,7 @@ struct Args {
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     if args.verbose {
-        logs::init(Encoding::Console, Verbosity::Info, Clock::system());
+        logs::init(Encoding::Console, Verbosity::Info, Clock::system(), Metrics::default().log_lines_dropped())?;
     }
     let (tell, counts) = (Tell::new(args.json), Counts::default());
     let played = tokio::select! {

@@ -25,6 +25,7 @@ pub mod preflight;
 pub mod queue;
 pub mod run;
 pub mod server;
+pub mod sink;
 pub mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

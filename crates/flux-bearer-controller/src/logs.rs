@@ -1,9 +1,10 @@
 //! Log lines in Flux's field names, so that `flux logs` and every dashboard made for Flux can read them.
 
 use std::fmt::{self, Write};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use flux_bearer::{GROUP, NAME};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -13,6 +14,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::Clock;
+use crate::sink::Sink;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -54,17 +56,23 @@ impl Verbosity {
     }
 }
 
-/// Writes log lines to standard error from now on; a second call changes nothing.
-pub fn init(encoding: Encoding, verbosity: Verbosity, clock: Clock) {
-    let builder = tracing_subscriber::fmt().with_env_filter(verbosity.filter()).with_writer(std::io::stderr);
+/// Writes log lines to standard error from now on, through the queue that is returned; a second call changes nothing.
+///
+/// # Errors
+/// When the queue's thread can't be started.
+pub fn init(encoding: Encoding, verbosity: Verbosity, clock: Clock, dropped: Counter) -> io::Result<Sink> {
+    let sink = Sink::new(io::stderr(), dropped)?;
+    let writer = sink.clone();
+    let builder = tracing_subscriber::fmt().with_env_filter(verbosity.filter()).with_writer(move || writer.clone());
     // A second subscriber is refused: whoever came first keeps the lines.
     let set = match encoding {
         Encoding::Json => builder.event_format(FluxJson { clock }).try_init().is_ok(),
-        Encoding::Console => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init().is_ok(),
+        Encoding::Console => builder.with_target(false).with_ansi(io::stderr().is_terminal()).try_init().is_ok(),
     };
     if !set {
         tracing::debug!("log lines are already written");
     }
+    Ok(sink)
 }
 
 /// Formats an event as Flux's controllers do.

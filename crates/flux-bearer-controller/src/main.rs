@@ -19,6 +19,7 @@ use flux_bearer_controller::credentials::TokenFile;
 use flux_bearer_controller::metrics::Metrics;
 use flux_bearer_controller::notifications::Receiver;
 use flux_bearer_controller::run::{End, Parts, Settings, run};
+use flux_bearer_controller::sink::Sink;
 use flux_bearer_controller::watch::Scope;
 use flux_bearer_controller::{lease, logs, notifications, server};
 use http::HeaderValue;
@@ -35,16 +36,23 @@ use tokio::sync::watch;
 // the longest is the text of a scrape, some milliseconds with ten thousand BearerTokens.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
-    end_on_panic();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         bail!("another crypto library was installed first");
     }
     let args = Args::parse();
     let clock = Clock::system();
-    logs::init(args.log_encoding, args.log_level, clock.clone());
-    args.check().map_err(anyhow::Error::msg)?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
+    let log = logs::init(args.log_encoding, args.log_level, clock.clone(), metrics.log_lines_dropped())?;
+    end_on_panic(log.clone());
+    let ended = control(args, clock, metrics, registry).await;
+    log.flush();
+    ended
+}
+
+/// Runs until it is told to stop, or must not go on.
+async fn control(args: Args, clock: Clock, metrics: Metrics, registry: Registry) -> anyhow::Result<ExitCode> {
+    args.check().map_err(anyhow::Error::msg)?;
     let parts = parts(&args, clock, metrics).await?;
     let stop = stop_signal()?;
     let (ready, is_ready) = watch::channel(false);
@@ -63,10 +71,11 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 /// Lets a panic in any task end the process, to be started anew: half alive, it would look well while tokens die.
-fn end_on_panic() {
+fn end_on_panic(log: Sink) {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
+        log.flush();
         std::process::abort();
     }));
 }

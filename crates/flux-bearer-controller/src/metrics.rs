@@ -91,6 +91,7 @@ pub struct Metrics {
     leader: Gauge,
     clock_offset: Family<Peer, Gauge>,
     ca_file_stale: Family<CaFile, Gauge>,
+    log_lines_dropped: Counter,
 }
 
 impl Default for Metrics {
@@ -108,6 +109,7 @@ impl Default for Metrics {
             leader: Gauge::default(),
             clock_offset: Family::default(),
             ca_file_stale: Family::default(),
+            log_lines_dropped: Counter::default(),
         }
     }
 }
@@ -137,7 +139,14 @@ impl Metrics {
         let help =
             "Whether a file of CA certificates can't be used as it is now, so that what it held before is trusted";
         registry.register("ca_file_stale", help, metrics.ca_file_stale.clone());
+        let help = "Log lines that were dropped, because nobody read those before them";
+        registry.register("log_lines_dropped", help, metrics.log_lines_dropped.clone());
         metrics
+    }
+
+    /// Counts log lines that nobody had room for.
+    pub fn log_lines_dropped(&self) -> Counter {
+        self.log_lines_dropped.clone()
     }
 
     /// A token was asked for, which took this long.

@@ -2,16 +2,21 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 /// Answers scrapes of `registry`, as OpenMetrics.
 pub fn metrics(registry: Arc<Registry>) -> Router {
@@ -23,10 +28,34 @@ pub fn health(ready: watch::Receiver<bool>) -> Router {
     Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(readiness)).with_state(ready)
 }
 
-/// Serves `router` until `stop` is done.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send + 'static) {
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
-        tracing::error!(%error, "a server ended");
+/// Connections at a time. Prometheus needs one; what comes beyond waits in the kernel.
+const CONNECTIONS: usize = 16;
+
+/// How long a connection lasts at most: a scrape takes milliseconds, and scrapers open another one.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Serves `router` until `stop` is done: [`CONNECTIONS`] at a time, and [`LONGEST`] each, so that peers that hang or flood
+/// cost a little memory and nothing else.
+pub async fn serve<L>(mut listener: L, router: Router, stop: impl Future<Output = ()>)
+where
+    L: Listener<Io: 'static>,
+{
+    let http = http1::Builder::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    tokio::pin!(stop);
+    loop {
+        let admitted = async { (Arc::clone(&places).acquire_owned().await, listener.accept().await.0) };
+        let (place, io) = tokio::select! {
+            () = &mut stop => return,
+            admitted = admitted => admitted,
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http.serve_connection(TokioIo::new(io), service);
+        tokio::spawn(async move {
+            // What a peer does to its connection is its own affair.
+            drop(timeout(LONGEST, connection).await);
+            drop(place);
+        });
     }
 }
 
@@ -49,10 +78,10 @@ async fn readiness(State(ready): State<watch::Receiver<bool>>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use axum::body::Body;
     use axum::http::Request;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::mpsc;
     use tower::ServiceExt;
 
     use super::*;
@@ -85,5 +114,48 @@ mod tests {
         assert!(text.contains("flux_bearer_mints_total{result=\"success\""), "{text}");
         assert!(text.contains("flux_bearer_build_info{version="), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    /// Connections without a network.
+    struct Pipes(mpsc::UnboundedReceiver<DuplexStream>);
+
+    impl Listener for Pipes {
+        type Io = DuplexStream;
+        type Addr = ();
+
+        async fn accept(&mut self) -> (DuplexStream, ()) {
+            match self.0.recv().await {
+                Some(pipe) => (pipe, ()),
+                None => std::future::pending().await,
+            }
+        }
+
+        fn local_addr(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn row_49_scrapers_that_hang_take_few_places_and_give_them_back_after_a_minute() {
+        let (connect, pipes) = mpsc::unbounded_channel();
+        let (_ready, receiver) = watch::channel(true);
+        tokio::spawn(serve(Pipes(pipes), health(receiver), std::future::pending()));
+        let open = || {
+            let (ours, theirs) = duplex(1 << 10);
+            connect.send(theirs).unwrap();
+            ours
+        };
+        let mut hanging: Vec<DuplexStream> = (0..10_000).map(|_| open()).collect();
+        for pipe in hanging.iter_mut().take(CONNECTIONS) {
+            pipe.write_all(b"GET /readyz HTTP/1.1\r\n").await.unwrap();
+        }
+        hanging.truncate(CONNECTIONS);
+        let mut last = open();
+        last.write_all(b"GET /readyz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        let early = timeout(LONGEST * 9 / 10, last.read_to_string(&mut answer)).await;
+        assert!(early.is_err(), "every place is taken: {answer}");
+        last.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 }

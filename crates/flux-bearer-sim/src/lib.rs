@@ -10,6 +10,7 @@
 mod access_token;
 pub mod admin;
 mod arm;
+pub mod canary;
 pub mod clock;
 mod devops;
 pub mod edge;

@@ -20,8 +20,14 @@ const OBJECT_ID: &str = "00000000-cccc-4000-8000-000000000001";
 pub(crate) const OPERATOR: [(&str, &str); 3] = [
     ("AZURE_TENANT_ID", TENANT_ID),
     ("AZURE_CLIENT_ID", "00000000-dddd-4000-8000-000000000001"),
-    ("AZURE_CLIENT_SECRET", "0perator~secret"),
+    ("AZURE_CLIENT_SECRET", OPERATOR_SECRET),
 ];
+
+/// That operator's secret.
+pub(crate) const OPERATOR_SECRET: &str = "0perator~secret";
+
+/// The personal access token that [`Azure::create_pat`] makes. The simulator takes for one what it is told.
+pub(crate) const PAT: &str = "personal-access-token-of-a-person";
 
 /// Object id of that operator.
 pub(crate) const OPERATOR_OBJECT: &str = "00000000-dddd-4000-8000-000000000002";
@@ -109,8 +115,8 @@ impl Azure {
     }
 
     /// Makes a personal access token of a person who may read the repository.
-    pub(crate) async fn create_pat(&self, value: &str) -> anyhow::Result<()> {
-        let pat = PersonalAccessToken { value: value.to_owned(), object_id: PERSON.to_owned(), expires_at: None };
+    pub(crate) async fn create_pat(&self) -> anyhow::Result<()> {
+        let pat = PersonalAccessToken { value: PAT.to_owned(), object_id: PERSON.to_owned(), expires_at: None };
         self.edit(|state| {
             for organization in &mut state.organizations {
                 admit(organization, PERSON);

@@ -27,6 +27,9 @@ const ETCD: &str = "http://127.0.0.1:12379";
 const SERVER: &str = "https://127.0.0.1:6443";
 const AUDIT_POLICY: &str = include_str!("../manifests/audit.yaml");
 
+/// Encrypts Secrets and nothing else, so that no credential may be in what etcd stores.
+const ENCRYPTION: &str = include_str!("../manifests/encryption.yaml");
+
 /// The controllers that run: those that what is shipped relies on, and Flux's own manifests.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,disruption-controller,garbage-collector-controller,\
     namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
@@ -56,6 +59,7 @@ impl Cluster {
     pub(crate) async fn start(tools: &Tools, pki: &Pki, folder: &Path) -> anyhow::Result<Self> {
         let etcd = etcd(tools, folder).await?;
         std::fs::write(folder.join("audit.yaml"), AUDIT_POLICY)?;
+        std::fs::write(folder.join("encryption.yaml"), ENCRYPTION)?;
         let text = kubeconfig(pki);
         std::fs::write(admin(folder), &text)?;
         let client = client(&text).await?;
@@ -266,6 +270,7 @@ fn server_flags(pki: &Pki, folder: &Path) -> Vec<OsString> {
         ("--service-account-signing-key-file=", pki.file("sa.key")),
         ("--audit-policy-file=", folder.join("audit.yaml")),
         ("--audit-log-path=", audit_log(folder)),
+        ("--encryption-provider-config=", folder.join("encryption.yaml")),
     ];
     let words = [
         &format!("--etcd-servers={ETCD}"),

@@ -4,6 +4,7 @@
 
 mod audit;
 mod azure;
+mod canary;
 mod clients;
 mod cluster;
 mod controller;

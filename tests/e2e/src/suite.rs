@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tokio::time::{Instant, timeout};
 
+use crate::canary::Canary;
 use crate::rights::Used;
 use crate::tests::{ALL, Test};
 use crate::world::Run;
@@ -23,9 +24,9 @@ pub(crate) async fn run(run: &Run, name: &str) -> anyhow::Result<bool> {
         let names: Vec<&str> = ALL.iter().map(|test| test.name).collect();
         bail!("no test's name contains {name:?}; there are {}", names.join(", "));
     }
-    let (mut passed, mut used) = (0, Used::default());
+    let (mut passed, mut used, mut canary) = (0, Used::default(), Canary::new()?);
     for test in &chosen {
-        passed += usize::from(one(run, test).await);
+        passed += usize::from(one(run, test, &mut canary).await);
         let log = run.folder.join(test.name).join("audit.log");
         // A test without a cluster has none.
         if log.exists() {
@@ -33,6 +34,7 @@ pub(crate) async fn run(run: &Run, name: &str) -> anyhow::Result<bool> {
         }
     }
     let failed = chosen.len() - passed;
+    println!("looked for credentials in {}", canary.told());
     let allowed = used.tell();
     if !allowed {
         println!("FAILED: the controller used a right that the design does not give it");
@@ -44,23 +46,23 @@ pub(crate) async fn run(run: &Run, name: &str) -> anyhow::Result<bool> {
     Ok(failed == 0 && allowed)
 }
 
-async fn one(run: &Run, test: &Test) -> bool {
+async fn one(run: &Run, test: &Test, canary: &mut Canary) -> bool {
     let began = Instant::now();
-    let ended = timeout(LIMIT, (test.run)(run)).await;
-    let seconds = began.elapsed().as_secs_f64();
-    let error = match ended {
-        Ok(Ok(())) => {
-            println!("{seconds:7.1} s  {}: passed", test.name);
-            return true;
-        }
-        Ok(Err(error)) => format!("{error:#}"),
-        Err(_) => format!("not done after {} s", LIMIT.as_secs()),
+    let ended = tokio::select! {
+        ended = timeout(LIMIT, (test.run)(run)) => ended,
+        never = canary.watch() => match never {},
     };
+    let seconds = began.elapsed().as_secs_f64();
     let folder = run.folder.join(test.name);
-    if let Err(error) = show_logs(&folder.join("logs")) {
-        println!("the logs can't be shown: {error:#}");
+    let ended = ended.unwrap_or_else(|_| Err(anyhow!("not done after {} s", LIMIT.as_secs())));
+    let Err(error) = ended.and(canary.check(&folder)) else {
+        println!("{seconds:7.1} s  {}: passed", test.name);
+        return true;
+    };
+    if let Err(unread) = show_logs(&folder.join("logs")) {
+        println!("the logs can't be shown: {unread:#}");
     }
-    println!("{seconds:7.1} s  {}: FAILED: {error}\n           its files: {}", test.name, folder.display());
+    println!("{seconds:7.1} s  {}: FAILED: {error:#}\n           its files: {}", test.name, folder.display());
     false
 }
 

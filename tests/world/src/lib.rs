@@ -15,6 +15,7 @@ pub mod holding;
 pub mod identities;
 pub mod life;
 pub mod matrix;
+pub mod outages;
 pub mod seeds;
 pub mod shell;
 pub mod stage;

@@ -14,16 +14,18 @@ mod cast;
 mod plan;
 mod watchdog;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use flux_bearer::flux::REQUESTED_AT;
+use flux_bearer_sim::faults::{Effect, Fault};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::cast::{Actor, Order};
 pub use self::plan::{Incident, Plan, Trouble};
@@ -136,6 +138,15 @@ pub fn hunt(seeds: Range<u64>) -> Result<Hunt, Error> {
     Ok(hunt.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// Milliseconds by which a renewal of a lease is answered late: just within the time that a call has.
+const LATE: u64 = 9_000;
+
+/// Time in which a leader renews its lease at least once.
+const RENEWED: Duration = Duration::from_secs(16);
+
+/// Name of the fault that keeps a lease from being renewed.
+const STARVED: &str = "lease-starved";
+
 /// Seeds after which a hunt has found enough.
 const ENOUGH: usize = 3;
 
@@ -184,6 +195,8 @@ struct Run<'a> {
     gates: Vec<Gate>,
     watchdog: Watchdog,
     began: Instant,
+    /// The BearerTokens that somebody has deleted, as they are made anew.
+    gone: Mutex<BTreeMap<String, Value>>,
 }
 
 /// What happens at one moment: an incident begins or ends.
@@ -208,7 +221,7 @@ impl<'a> Run<'a> {
         let gates = actors.iter().map(|actor| actor.machine.gate.clone()).collect();
         // The first time everything is filled.
         watchdog.excuse(Duration::from_secs(10));
-        Ok(Self { plan, stage, actors, gates, watchdog, began: Instant::now() })
+        Ok(Self { plan, stage, actors, gates, watchdog, began: Instant::now(), gone: Mutex::default() })
     }
 
     async fn play(self) -> Result<Outcome, Error> {
@@ -222,6 +235,7 @@ impl<'a> Run<'a> {
             while let Some(moment) = moments.next_if(|moment| moment.at <= second) {
                 self.happen(moment)?;
             }
+            self.ask_all_the_time(second);
             if second > end - CALM_AFTER {
                 calm_writes += self.writes();
             }
@@ -298,10 +312,22 @@ impl<'a> Run<'a> {
                     stage.kube.apply(secret);
                 }
             }
-            Trouble::Requested(token) => {
-                let when = stage.world.clock().now().to_string();
-                stage.kube.annotate("BearerToken", NAMESPACE, &name(*token), REQUESTED_AT, &when);
+            Trouble::Requested(token) => self.request(*token),
+            Trouble::TokenGone(token) => {
+                if let Some(object) = stage.kube.get("BearerToken", NAMESPACE, &name(*token)) {
+                    stage.kube.delete("BearerToken", NAMESPACE, &name(*token));
+                    self.gone().insert(name(*token), object.get("spec").cloned().unwrap_or_default());
+                }
             }
+            Trouble::LeaseStarved(machine) => self.on(*machine, |actor| {
+                actor.machine.late.store(LATE, Ordering::Relaxed);
+                let way = actor.machine.way.clone();
+                tokio::spawn(async move {
+                    sleep(RENEWED).await;
+                    let (name, path) = (STARVED.to_owned(), Some("/leases".to_owned()));
+                    way.set(Fault { name, path, effect: Some(Effect::Refuse), ..Fault::default() });
+                });
+            }),
             Trouble::WatchesEnd => stage.kube.close_watches(),
             Trouble::HistoryGone => {
                 stage.kube.compact();
@@ -343,6 +369,15 @@ impl<'a> Run<'a> {
             }
             Trouble::Suspended(token) => self.respec(*token, "suspend", json!(false)),
             Trouble::NoIdentity(token) => self.respec(*token, "identity", identity(*token, &client(*token))),
+            Trouble::TokenGone(token) => {
+                if let Some(spec) = self.gone().remove(&name(*token)) {
+                    stage.bearer_token(&name(*token), &spec);
+                }
+            }
+            Trouble::LeaseStarved(machine) => self.on(*machine, |actor| {
+                actor.machine.late.store(0, Ordering::Relaxed);
+                actor.machine.way.clear(STARVED);
+            }),
             _ => {}
         }
         Ok(())
@@ -364,8 +399,30 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn request(&self, token: usize) {
+        let when = self.stage.world.clock().now().to_string();
+        self.stage.kube.annotate("BearerToken", NAMESPACE, &name(token), REQUESTED_AT, &when);
+    }
+
+    /// Asks for a refresh of every BearerToken, where that is what goes wrong at this second.
+    fn ask_all_the_time(&self, second: u32) {
+        let starves = |incident: &Incident| matches!(incident.what, Trouble::LeaseStarved(_));
+        let now = |incident: &Incident| incident.at <= second && second < incident.end();
+        if self.plan.incidents.iter().any(|incident| starves(incident) && now(incident)) {
+            (0..self.plan.tokens).for_each(|token| self.request(token));
+        }
+    }
+
+    fn gone(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Changes a field of a BearerToken's spec.
     fn respec(&self, token: usize, field: &str, value: Value) {
+        if let Some(spec) = self.gone().get_mut(&name(token)).and_then(Value::as_object_mut) {
+            spec.insert(field.to_owned(), value);
+            return;
+        }
         let Some(mut object) = self.stage.kube.get("BearerToken", NAMESPACE, &name(token)) else { return };
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
             spec.insert(field.to_owned(), value);

@@ -12,6 +12,7 @@ use flux_bearer_cli::cluster::Cluster;
 use flux_bearer_cli::edge::{Call, Clusters, Edge, Ended, Files, Folder, Input, Programs, Which};
 use flux_bearer_cli::exit::{Exit, Trouble};
 use flux_bearer_cli::out::Out;
+use flux_bearer_sim::canary::{ACCESS_TOKEN, SERVICE_ACCOUNT_TOKEN, forms};
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending, ready};
 use http::{HeaderValue, Method, Request, Response, Uri};
@@ -172,7 +173,17 @@ impl Shell {
             exit = flux_bearer_cli::run(words.iter().map(Into::into).collect(), &edge) => exit,
             () = self.breaker.killed.notified() => Exit::Interrupted,
         };
-        Said { exit, stdout: text(&stdout), stderr: text(&stderr) }
+        let said = Said { exit, stdout: text(&stdout), stderr: text(&stderr) };
+        let secrets = self.secrets();
+        secrets.check(&said.stdout);
+        secrets.check(&said.stderr);
+        said
+    }
+
+    fn secrets(&self) -> Secrets {
+        let own = [Some(&self.piped), self.environment.get("AZURE_CLIENT_SECRET")].into_iter().flatten();
+        let own = own.filter(|secret| !secret.is_empty()).map(String::as_str);
+        Secrets(own.chain([ACCESS_TOKEN, SERVICE_ACCOUNT_TOKEN]).flat_map(forms).collect())
     }
 
     fn edge(&self, stdout: &Arc<Mutex<Vec<u8>>>, stderr: &Arc<Mutex<Vec<u8>>>) -> Edge {
@@ -181,7 +192,7 @@ impl Shell {
             azure: self.azure(),
             link_local: self.stage.azure(),
             clusters: Arc::new(OnStage(self.cluster())),
-            programs: Arc::new(Path(self.programs.clone())),
+            programs: Arc::new(Path(self.programs.clone(), self.secrets())),
             out: Out::new(stdout.clone(), stderr.clone(), false, false),
             input: Arc::new(Somebody { answer: self.answer, piped: self.piped.clone() }),
             files: Arc::new(NoFiles),
@@ -229,10 +240,21 @@ impl Clusters for OnStage {
     }
 }
 
-struct Path(BTreeMap<&'static str, Program>);
+/// Tokens, and what the person of a shell signs in with, as they can stand in a text.
+struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Panics where one of them is in this: no verb ever says one, or gives it to a program as an argument.
+    fn check(&self, text: &str) {
+        assert!(!self.0.iter().any(|secret| text.contains(secret)), "a credential is in this: {text}");
+    }
+}
+
+struct Path(BTreeMap<&'static str, Program>, Secrets);
 
 impl Programs for Path {
     fn run(&self, call: Call) -> BoxFuture<'_, io::Result<Ended>> {
+        self.1.check(&call.arguments.join(" "));
         let ended = match self.0.get(call.program) {
             Some(program) => program(&call),
             None => Err(io::ErrorKind::NotFound.into()),

@@ -1,6 +1,6 @@
 //! A stage: the world, a simulated Kubernetes API, and the real controller between them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tower::{BoxError, ServiceExt, service_fn};
 
 use crate::alerts::NotificationController;
@@ -119,6 +119,8 @@ pub struct Machine {
     pub way: Faults,
     /// Where all its requests pass.
     pub gate: Gate,
+    /// By how many milliseconds answers about leases are late on their way back.
+    pub late: Arc<AtomicU64>,
 }
 
 impl Machine {
@@ -126,7 +128,13 @@ impl Machine {
         request.headers_mut().insert("impersonate-user", HeaderValue::from_str(&self.name)?);
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
         match self.way.meet("kubernetes", request.method(), &path).await {
-            Verdict::Serve => self.gate.kubernetes(life, api, request).await,
+            Verdict::Serve => {
+                let answer = self.gate.kubernetes(life, api, request).await;
+                if path.contains("/leases") {
+                    sleep(Duration::from_millis(self.late.load(Ordering::Relaxed))).await;
+                }
+                answer
+            }
             Verdict::Instead(answer) => Ok(answer),
             Verdict::Refuse => Err("refused on the way".into()),
             Verdict::Cut(_) | Verdict::Lose => {
@@ -238,8 +246,8 @@ impl Stage {
 
     /// A machine of its own for a controller named `name`: its clock, and its way to the Kubernetes API.
     pub fn machine(&self, name: &str) -> Machine {
-        let (way, gate) = (Faults::default(), Gate::default());
-        Machine { name: name.into(), clock: self.world.clock().fork(), way, gate }
+        let (way, gate, late) = (Faults::default(), Gate::default(), Arc::default());
+        Machine { name: name.into(), clock: self.world.clock().fork(), way, gate, late }
     }
 
     /// Starts a controller that holds a lease as `holder`, on the stage's own machine.

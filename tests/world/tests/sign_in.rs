@@ -36,7 +36,6 @@ async fn set_up(stage: &Stage, shell: &Shell, flags: &str) -> Said {
 
 fn is_done(said: &Said) {
     assert_eq!(said.exit, Exit::Done, "{}", said.stderr);
-    assert!(!said.stdout.contains("eyJ") && !said.stderr.contains("eyJ"), "a token was printed");
 }
 
 #[tokio::test(start_paused = true)]

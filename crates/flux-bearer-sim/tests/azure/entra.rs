@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flux_bearer_sim::canary;
 use flux_bearer_sim::issuer::Issuer;
 use flux_bearer_sim::journal::Endpoint;
 use flux_bearer_sim::jwt::Jwt;
@@ -204,7 +205,7 @@ async fn mints_for_a_federated_managed_identity() {
         assert_eq!(&claims[claim], value, "{claim}");
     }
     assert_eq!(jwt.header()["x5t"], jwt.header()["kid"]);
-    assert!(body["access_token"].as_str().unwrap().starts_with("eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiIsIng1dCI6"));
+    assert!(body["access_token"].as_str().unwrap().starts_with(canary::ACCESS_TOKEN));
     assert_eq!(azure.world.journal().mints(FLUX), 1);
 }
 

@@ -70,11 +70,6 @@ impl Kubelet {
         self.machine.pods().iter().filter(|pod| pod.runs()).cloned().collect()
     }
 
-    /// The Pods that have ever run.
-    pub(crate) fn ever(&self) -> Vec<Running> {
-        self.machine.pods().clone()
-    }
-
     /// The Pod that runs, where only one does.
     pub(crate) fn pod(&self) -> anyhow::Result<Running> {
         match self.pods().as_slice() {

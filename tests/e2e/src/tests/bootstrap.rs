@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::setup;
-use crate::azure::OPERATOR_OBJECT;
+use crate::azure::{OPERATOR_OBJECT, PAT};
 use crate::world::{READY, Run, Said, World};
 
 pub(super) const NAME: &str = "bootstrap";
@@ -43,9 +43,6 @@ const SYNC: &str = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/
 /// What must be wrong with this cluster, and nothing else: its issuer is an address of the machine.
 const WRONG: [&str; 1] = ["cluster-issuer"];
 
-/// A PAT, which the simulator takes for what it is told.
-const PAT: &str = "pat-of-a-person-who-may-push";
-
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::bare(run, NAME).await?;
     done(&world.flux_bearer(&SETUP).await?, "bootstrap Flux from ./clusters/e2e of branch main: done")?;
@@ -68,12 +65,12 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.wait_for_commit("first", Duration::from_secs(20)).await?;
     world.story.tell("a commit is in the cluster");
     by_pat(&world).await?;
-    world.check_log()
+    Ok(())
 }
 
 /// The Flux step alone, once more, with a PAT: Flux's command line puts that into the Secret each time.
 async fn by_pat(world: &World<'_>) -> anyhow::Result<()> {
-    world.azure().create_pat(PAT).await?;
+    world.azure().create_pat().await?;
     world.azure().grant_push().await?;
     let words = ["bootstrap", REPOSITORY, "--path=clusters/e2e", "--pat-stdin", "--timeout=4m", "--", COMPONENTS];
     let said = world.flux_bearer_with(&words, PAT).await?;
@@ -86,12 +83,11 @@ async fn by_pat(world: &World<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fails unless it went well and said so, without a credential.
+/// Fails unless it went well and said so.
 fn done(said: &Said, words: &str) -> anyhow::Result<()> {
     ensure!(said.status == Some(0), "it failed: {}\n{}", said.stdout, said.stderr);
     let all = format!("{}{}", said.stdout, said.stderr);
     ensure!(all.contains(words), "it does not say {words:?}: {all}");
-    ensure!(!all.contains("eyJ") && !all.contains(PAT), "a credential was printed");
     Ok(())
 }
 
@@ -107,7 +103,7 @@ fn check_repository(world: &World<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every value of every Secret, and the audit log: a token of the identity, none of the operator, nothing of `others`.
+/// Every value of every Secret: a token of the identity, none of the operator, nothing of `others`.
 async fn check_secrets(world: &World<'_>, others: &[&str]) -> anyhow::Result<()> {
     let all = world.cluster.get("/api/v1/secrets").await?;
     let secrets = all.pointer("/items").and_then(Value::as_array).context("no list of Secrets")?;
@@ -123,10 +119,5 @@ async fn check_secrets(world: &World<'_>, others: &[&str]) -> anyhow::Result<()>
         }
     }
     ensure!(tokens == 1, "there are {tokens} tokens in Secrets");
-    let log = std::fs::read_to_string(world.cluster.audit_log())?;
-    ensure!(
-        !log.contains("eyJ") && others.iter().all(|other| !log.contains(other)),
-        "a credential is in the audit log"
-    );
     Ok(())
 }

@@ -24,5 +24,5 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     ensure!(asked.forbidden == 0, "RBAC refused {} requests of the controller", asked.forbidden);
     let failures = flux.failures()?;
     ensure!(failures.is_empty(), "source-controller logged errors: {failures:#?}");
-    world.check_log()
+    Ok(())
 }

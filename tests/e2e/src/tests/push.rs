@@ -49,7 +49,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let seen = world.azure().seen().await?;
     ensure!(seen.mints() == 0, "{} tokens were made to push", seen.mints());
     world.check_pulls(&flux).await?;
-    world.check_log()
+    Ok(())
 }
 
 fn bearer_token(data: &Value) -> anyhow::Result<String> {

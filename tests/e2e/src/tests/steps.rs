@@ -43,7 +43,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.repository.commit("second").await?;
     world.wait_for_commit("second", REFRESH).await?;
     world.check_pulls(&flux).await?;
-    world.check_log()
+    Ok(())
 }
 
 async fn kill(world: &World<'_>, pod: &Running, step: Step) -> anyhow::Result<()> {

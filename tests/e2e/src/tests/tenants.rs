@@ -84,7 +84,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
         own_token_alone(&world).await.with_context(|| format!("after: {name}"))?;
     }
     world.story.tell(&format!("{} ways were tried; each Secret holds its own identity's token", ATTEMPTS.len()));
-    world.check_log()
+    Ok(())
 }
 
 /// Two identities and a repository for each, and nothing of one for the other.

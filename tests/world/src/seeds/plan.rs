@@ -24,6 +24,9 @@ const PERMANENT: u32 = 300 + 10;
 /// answered at first, and the pause of a watch that fails.
 const TAKEOVER: u32 = 35 + 5 + 60 + 30;
 
+/// Seconds of a lease that is not renewed: one renewal that is still answered, all of the lease, and some more.
+const STARVED: u32 = 60;
+
 /// A run: its cluster, and what happens to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -89,6 +92,11 @@ pub enum Trouble {
     OtherIdentity(usize),
     /// One BearerToken more is there: it names a Secret of somebody else.
     Intruder,
+    /// Somebody deletes a BearerToken, and makes it anew in the end.
+    TokenGone(usize),
+    /// A machine's renewal of the lease is answered late and its next ones are not, while refreshes of every BearerToken are
+    /// asked for all the time: there is something to write at the second in which its lease ends.
+    LeaseStarved(usize),
 }
 
 impl Plan {
@@ -101,13 +109,14 @@ impl Plan {
         let mut plan = Self { seed, lifetime, replicas, tokens, incidents: Vec::new() };
         let count = rng.usize(1..=6);
         plan.incidents = (0..count).map(|number| plan.incident(&mut rng, number)).collect();
+        plan.incidents.extend(plan.rarity(&mut rng));
         plan.incidents.sort_by_key(|incident| incident.at);
         plan
     }
 
     /// Whether a Secret may go, and with it what the last working identity was.
     pub(super) fn forgets(&self) -> bool {
-        self.incidents.iter().any(|incident| matches!(incident.what, Trouble::SecretGone(_)))
+        self.incidents.iter().any(|incident| matches!(incident.what, Trouble::SecretGone(_) | Trouble::TokenGone(_)))
     }
 
     /// Seconds after which nothing more begins.
@@ -122,6 +131,16 @@ impl Plan {
         let lasting = longest.powf(rng.f64());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between one and some thousands")]
         Incident { at, lasting: lasting as u32, what: self.trouble(rng, &format!("fault-{number}")) }
+    }
+
+    /// What happens in few runs only.
+    fn rarity(&self, rng: &mut Rng) -> Option<Incident> {
+        let Incident { at, lasting, .. } = self.incident(rng, self.incidents.len());
+        match rng.u32(0..12) {
+            0 => Some(Incident { at, lasting, what: Trouble::TokenGone(rng.usize(0..self.tokens)) }),
+            1 => Some(Incident { at, lasting: STARVED, what: Trouble::LeaseStarved(rng.usize(0..self.replicas)) }),
+            _ => None,
+        }
     }
 
     fn trouble(&self, rng: &mut Rng, name: &str) -> Trouble {
@@ -176,6 +195,7 @@ impl Incident {
             Trouble::NoIdentity(_) | Trouble::RightsGone => PERMANENT,
             Trouble::SecretGone(_)
             | Trouble::SecretSpoiled(_)
+            | Trouble::TokenGone(_)
             | Trouble::Suspended(_)
             | Trouble::Requested(_)
             | Trouble::OtherIdentity(_)
@@ -200,6 +220,7 @@ impl Incident {
                 Trouble::Azure(_)
                     | Trouble::SecretGone(_)
                     | Trouble::SecretSpoiled(_)
+                    | Trouble::TokenGone(_)
                     | Trouble::Suspended(_)
                     | Trouble::Requested(_)
                     | Trouble::OtherIdentity(_)
@@ -315,6 +336,13 @@ impl fmt::Display for Trouble {
             Self::NoIdentity(token) => write!(f, "BearerToken {token} names an identity that doesn't exist"),
             Self::OtherIdentity(token) => write!(f, "BearerToken {token} names another identity from now on"),
             Self::Intruder => write!(f, "one BearerToken more names a Secret of somebody else"),
+            Self::TokenGone(token) => write!(f, "BearerToken {token} is deleted"),
+            Self::LeaseStarved(machine) => {
+                write!(
+                    f,
+                    "controller {machine} renews its lease late and then no more, and everybody asks for refreshes"
+                )
+            }
         }
     }
 }
