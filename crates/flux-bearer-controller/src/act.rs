@@ -18,6 +18,7 @@ use flux_bearer_azure::http::Http;
 use flux_bearer_azure::probe::probe;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -542,7 +543,8 @@ impl Loop {
         let used: HashSet<Arc<Identity>> =
             lock(&self.index).iter().flat_map(|(_, entry)| identities(entry)).cloned().collect();
         self.mints.retain(&used);
-        self.metrics.tidy(self.queue.depth(), self.expired());
+        let tasks = Handle::current().metrics().num_alive_tasks();
+        self.metrics.tidy(self.queue.depth(), self.expired(), tasks);
     }
 
     fn tidy_index(&self) {

@@ -88,6 +88,7 @@ pub struct Metrics {
     notifications: Family<Delivery, Counter>,
     expired: Gauge,
     due: Gauge,
+    tasks: Gauge,
     leader: Gauge,
     clock_offset: Family<Peer, Gauge>,
     ca_file_stale: Family<CaFile, Gauge>,
@@ -106,6 +107,7 @@ impl Default for Metrics {
             notifications: Family::default(),
             expired: Gauge::default(),
             due: Gauge::default(),
+            tasks: Gauge::default(),
             leader: Gauge::default(),
             clock_offset: Family::default(),
             ca_file_stale: Family::default(),
@@ -133,6 +135,8 @@ impl Metrics {
         registry.register("notifications", help, metrics.notifications.clone());
         registry.register("expired_tokens", "Secrets that hold an expired token", metrics.expired.clone());
         registry.register("queue_depth", "BearerTokens that are due and not yet worked on", metrics.due.clone());
+        let help = "What runs at a time: watches, connections, refreshes, probes";
+        registry.register("tasks", help, metrics.tasks.clone());
         registry.register("leader", "Whether this process holds the lease", metrics.leader.clone());
         let help = "How far the clock of the controller's node is ahead of the peer's";
         registry.register_with_unit("clock_offset", help, Unit::Seconds, metrics.clock_offset.clone());
@@ -186,9 +190,10 @@ impl Metrics {
     }
 
     /// What is only counted now and then.
-    pub fn tidy(&self, due: usize, expired: usize) {
-        self.due.set(i64::try_from(due).unwrap_or(i64::MAX));
-        self.expired.set(i64::try_from(expired).unwrap_or(i64::MAX));
+    pub fn tidy(&self, due: usize, expired: usize, tasks: usize) {
+        for (gauge, count) in [(&self.due, due), (&self.expired, expired), (&self.tasks, tasks)] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// How far our clock is ahead of that of `peer`.
@@ -362,7 +367,7 @@ mod tests {
         metrics.probed(Ok(()));
         metrics.write_failed(&failure);
         metrics.notified(Notified::Delivered);
-        metrics.tidy(1, 1);
+        metrics.tidy(1, 1, 1);
         metrics.clock_offset("issuer", SignedDuration::from_secs(1));
         metrics.leads(true);
         metrics.ca_file_stale("--ca-file", false);

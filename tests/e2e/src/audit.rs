@@ -2,7 +2,10 @@
 //! has it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -149,6 +152,41 @@ pub(crate) fn entries(log: &Path, mark: Mark) -> anyhow::Result<Vec<Entry>> {
     Ok(all.filter(|entry| entry.user.username != ADMINISTRATOR).collect())
 }
 
+/// An audit log that is read as it grows. The API server begins a new file after 100 MB.
+pub(crate) struct Tail {
+    log: PathBuf,
+    file: File,
+    rest: Vec<u8>,
+}
+
+impl Tail {
+    /// Begins at the log's present end.
+    pub(crate) fn begin(log: &Path) -> anyhow::Result<Self> {
+        let mut file = File::open(log)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self { log: log.to_owned(), file, rest: Vec::new() })
+    }
+
+    /// The controller's requests since the last call. A line that the API server's death cut off is none.
+    pub(crate) fn entries(&mut self) -> anyhow::Result<Vec<Entry>> {
+        self.file.read_to_end(&mut self.rest)?;
+        if self.is_replaced()? {
+            self.file = File::open(&self.log)?;
+            self.file.read_to_end(&mut self.rest)?;
+        }
+        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let lines: Vec<u8> = self.rest.drain(..whole).collect();
+        let entries = lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Entry>(line).ok());
+        Ok(entries.filter(|entry| entry.user.username != ADMINISTRATOR).collect())
+    }
+
+    fn is_replaced(&self) -> anyhow::Result<bool> {
+        // Between two files there is none for a moment.
+        let Ok(present) = std::fs::metadata(&self.log) else { return Ok(false) };
+        Ok(present.ino() != self.file.metadata()?.ino())
+    }
+}
+
 /// What `flux-bearer` changed since `mark`. A dry run changes nothing, and neither does asking what one may do.
 pub(crate) fn changes(log: &Path, mark: Mark) -> anyhow::Result<Vec<Entry>> {
     let all = everybodys(log, mark)?.into_iter();
@@ -161,4 +199,46 @@ fn everybodys(log: &Path, mark: Mark) -> anyhow::Result<Vec<Entry>> {
     let text = std::fs::read_to_string(log)?;
     let read = |line| serde_json::from_str(line).with_context(|| format!("no entry of an audit log: {line}"));
     text.lines().skip(mark.0).map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that can't go on ends")]
+
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn append(log: &Path, text: &str) {
+        File::options().create(true).append(true).open(log).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn line(uri: &str, user: &str) -> String {
+        format!(
+            r#"{{"verb":"get","requestURI":"{uri}","requestReceivedTimestamp":"t","user":{{"username":"{user}"}}}}"#
+        ) + "\n"
+    }
+
+    fn uris(tail: &mut Tail) -> Vec<String> {
+        tail.entries().unwrap().into_iter().map(|entry| entry.uri).collect()
+    }
+
+    #[test]
+    fn a_tail_has_each_request_of_the_controller_once_through_a_rotation_and_a_line_that_is_written_by_halves() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("audit.log");
+        append(&log, &line("/before", "controller"));
+        let mut tail = Tail::begin(&log).unwrap();
+        append(&log, &(line("/one", "controller") + &line("/other", ADMINISTRATOR)));
+        let half = line("/two", "controller");
+        let (begun, rest) = half.split_at(20);
+        append(&log, begun);
+        assert_eq!(uris(&mut tail), ["/one"]);
+        append(&log, rest);
+        std::fs::rename(&log, folder.path().join("audit-1.log")).unwrap();
+        assert_eq!(uris(&mut tail), ["/two"]);
+        append(&log, &line("/three", "controller"));
+        assert_eq!(uris(&mut tail), ["/three"]);
+        assert_eq!(uris(&mut tail), [""; 0]);
+    }
 }

@@ -37,7 +37,8 @@ const PERSON: &str = "00000000-eeee-4000-8000-000000000001";
 
 /// Who the API server says that our controller is.
 pub(crate) const ISSUER: &str = "https://127.0.0.1:6443";
-const SUBJECT: &str = "system:serviceaccount:flux-system:flux-bearer-controller";
+/// The controller's service account, as the API server's tokens name it.
+pub(crate) const SUBJECT: &str = "system:serviceaccount:flux-system:flux-bearer-controller";
 
 /// The simulated Azure.
 #[derive(Clone, Debug)]
@@ -193,9 +194,14 @@ impl Azure {
         self.send(Method::PUT, "/faults", serde_json::to_string(fault)?).await.map(drop)
     }
 
+    /// This fault is over.
+    pub(crate) async fn end_fault(&self, name: &str) -> anyhow::Result<()> {
+        self.send(Method::DELETE, &format!("/faults/{name}"), String::new()).await.map(drop)
+    }
+
     /// Entra ID works again.
     pub(crate) async fn end_outage(&self) -> anyhow::Result<()> {
-        self.send(Method::DELETE, "/faults/outage", String::new()).await.map(drop)
+        self.end_fault("outage").await
     }
 
     /// All that Azure knows.

@@ -50,8 +50,9 @@ pub(crate) struct Cluster {
     folder: PathBuf,
     pki: Pki,
     tools: Tools,
+    etcd: Process,
     server: Process,
-    _others: [Process; 2],
+    controllers: Process,
 }
 
 impl Cluster {
@@ -66,7 +67,7 @@ impl Cluster {
         let server = server(tools, pki, folder, &client).await?;
         let controllers = controllers(tools, pki, folder, &client).await?;
         let (folder, pki, tools) = (folder.to_owned(), pki.clone(), tools.clone());
-        Ok(Self { client, folder, pki, tools, server, _others: [etcd, controllers] })
+        Ok(Self { client, folder, pki, tools, etcd, server, controllers })
     }
 
     /// Ends the API server with SIGKILL. etcd goes on.
@@ -82,6 +83,20 @@ impl Cluster {
     /// Starts the API server again, and waits until it is ready.
     pub(crate) async fn start_server(&mut self) -> anyhow::Result<()> {
         self.server = server(&self.tools, &self.pki, &self.folder, &self.client).await?;
+        Ok(())
+    }
+
+    /// Ends etcd with SIGKILL and starts it again on what it had stored.
+    pub(crate) async fn restart_etcd(&mut self) -> anyhow::Result<()> {
+        self.etcd.kill().await?;
+        self.etcd = etcd(&self.tools, &self.folder).await?;
+        Ok(())
+    }
+
+    /// Ends kube-controller-manager with SIGKILL and starts it again.
+    pub(crate) async fn restart_controllers(&mut self) -> anyhow::Result<()> {
+        self.controllers.kill().await?;
+        self.controllers = controllers(&self.tools, &self.pki, &self.folder, &self.client).await?;
         Ok(())
     }
 
@@ -233,7 +248,9 @@ async fn etcd(tools: &Tools, folder: &Path) -> anyhow::Result<Process> {
         .arg(with("--data-dir=", &folder.join("etcd")))
         .arg(format!("--listen-client-urls={ETCD}"))
         .arg(format!("--advertise-client-urls={ETCD}"))
-        .args(["--listen-peer-urls=http://127.0.0.1:0", "--unsafe-no-fsync=true"]);
+        .args(["--listen-peer-urls=http://127.0.0.1:0", "--unsafe-no-fsync=true"])
+        // The API server's own compaction comes after five minutes of its life, which one that is killed may never have.
+        .args(["--auto-compaction-mode=periodic", "--auto-compaction-retention=1m"]);
     let mut etcd = Process::start("etcd", &mut command, &folder.join("logs"))?;
     etcd.ready(async || http_client::get(&format!("{ETCD}/health")).await.map(drop)).await?;
     Ok(etcd)

@@ -16,6 +16,7 @@ mod measure;
 mod pki;
 mod process;
 mod rights;
+mod soak;
 mod story;
 mod suite;
 mod tests;
@@ -66,6 +67,8 @@ enum Command {
     },
     /// Measure what the controller takes, with one BearerToken, a thousand and ten thousand
     Measure,
+    /// Hurt every process in turn for an hour, and look for tokens that expire and for what leaks
+    Soak(soak::Arguments),
     /// Run COMMAND beside a world like that of the tests
     Up(up::Arguments),
 }
@@ -98,13 +101,16 @@ async fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let images = images(&tools, &folder, &trust)?;
     let run = Run { tools, folder, azure: Azure::at(&admin), pki, images };
     match command {
-        Command::Run { name } => {
-            let passed = suite::run(&run, &name).await?;
-            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
+        Command::Run { name } => suite::run(&run, &name).await.map(status),
         Command::Measure => measure::measure(&run).await.map(|()| ExitCode::SUCCESS),
+        Command::Soak(arguments) => soak::soak(&run, &arguments).await.map(status),
         Command::Up(arguments) => up::up(&run, &arguments, &trust).await,
     }
+}
+
+/// The status of a run that passed, or did not.
+fn status(passed: bool) -> ExitCode {
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Our image, and those of Flux that `flux bootstrap` asks for.

@@ -1,6 +1,7 @@
 //! What the controller takes: time to the first Secret, resident memory, processor time a refresh, with one BearerToken,
 //! a thousand and ten thousand of them against the real API server; and how much of what that API server can take.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::NAMESPACE;
+use crate::cluster::{Cluster, NAMESPACE};
 use crate::kubelet::Running;
 use crate::wait::wait_for;
 use crate::world::{Run, World};
@@ -67,7 +68,7 @@ async fn one(run: &Run, name: &'static str, count: u32) -> anyhow::Result<String
     let world = World::start(run, name).await?;
     world.set_up_azure(LIFETIME).await?;
     world.cluster.apply(OPEN).await?;
-    create(&world, count).await?;
+    create(&world.cluster, 0..count, &json!({})).await?;
     world.story.tell(&format!("{count} BearerTokens are made"));
     let interval = format!("--max-refresh-interval={}s", INTERVAL.as_secs());
     let pod = world.start_controller(&["--log-level=info", "--watch-secrets=labelled", &interval]).await?;
@@ -138,21 +139,22 @@ fn kind() -> ApiResource {
     ApiResource::from_gvk_with_plural(&kind, "bearertokens")
 }
 
-fn name(number: u32) -> String {
+/// The name of a BearerToken and of its Secret.
+pub(crate) fn name(number: u32) -> String {
     format!("fleet-{number:05}")
 }
 
-/// Makes this many BearerTokens of the pod's own identity, each with a Secret of its own.
-async fn create(world: &World<'_>, count: u32) -> anyhow::Result<()> {
-    let (api, kind) = (bearer_tokens(world.cluster.client()), kind());
+/// Makes the BearerTokens of these numbers, each with a Secret of its own.
+pub(crate) async fn create(cluster: &Cluster, numbers: Range<u32>, spec: &Value) -> anyhow::Result<()> {
+    let (api, kind) = (bearer_tokens(cluster.client()), kind());
     let make = |number: u32| {
         let (api, kind) = (api.clone(), &kind);
         async move {
-            let object = DynamicObject::new(&name(number), kind).data(json!({"spec": {}}));
+            let object = DynamicObject::new(&name(number), kind).data(json!({"spec": spec}));
             api.create(&PostParams::default(), &object).await.map(drop)
         }
     };
-    stream::iter((0..count).map(make)).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+    stream::iter(numbers.map(make)).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
     Ok(())
 }
 
