@@ -354,9 +354,11 @@ fn who_fights_for_the_secret_is_said_until_a_minute_after_the_fight() {
     let contested = || (says("False", "SecretContested"), says("True", "SecretContested"));
     assert_eq!(said(&world, minutes(1)), contested());
     let status = world.status(minutes(1));
-    let message = &status.conditions[0].message;
-    assert!(
-        message.contains("kustomize-controller keeps changing Secret flux-system") && message.contains("ssa: Ignore")
+    assert_eq!(
+        status.conditions[0].message,
+        "SecretContested: kustomize-controller keeps changing Secret flux-system; 5 changes were taken back. Take Secret \
+         flux-system out of what kustomize-controller writes; for kustomize-controller, annotate it in Git with \
+         kustomize.toolkit.fluxcd.io/ssa: Ignore"
     );
     // Taken back, it is ours again; whether it stays so has to be seen.
     world.held = filled("new", HOUR);
