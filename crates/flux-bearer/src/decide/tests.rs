@@ -520,6 +520,19 @@ fn an_undisturbed_write_is_never_forced() {
 }
 
 #[test]
+fn keys_that_are_shared_or_inherited_are_taken_and_from_nobody_who_minds() {
+    for (found, with) in [(None, true), (Some(Drift::Inherited), false)] {
+        let mut world = given(filled("new", HOUR));
+        world.minted = Some(token("new-1", NOW + minutes(27), HOUR));
+        if let Held::Ours { drift, shared, .. } = &mut world.held {
+            (*drift, *shared) = (found, with);
+        }
+        let Action::Write(write) = world.decide(minutes(28)).action else { panic!("no write") };
+        assert!(write.force && write.takes == Takes::Nothing);
+    }
+}
+
+#[test]
 fn row_28_29_a_foreign_secret_and_an_older_rival_are_left_alone() {
     let foreign = given(foreign());
     assert_eq!(foreign.does(minutes(0)), "rest");
