@@ -409,7 +409,8 @@ fn a_secret_is_adopted_only_with_a_token_that_opens_every_repository() {
     world.probes = vec![probe("new", "new-0", minutes(0), false)];
     assert_eq!(world.does(minutes(1)), "rest");
     assert_eq!(world.condition(minutes(1), READY).unwrap().0, "False");
-    assert_eq!(world.does(minutes(6)), "probe new-0");
+    assert_eq!(world.decide(minutes(1)).wake, Some(NOW + minutes(5)));
+    assert_eq!(world.does(minutes(5)), "probe new-0");
     world.probes = vec![probe("new", "new-0", minutes(6), true)];
     let Action::Write(write) = world.decide(minutes(6)).action else { panic!("not adopted") };
     assert!(write.takes == Takes::Over && write.force && !write.made && write.revives);
