@@ -238,25 +238,25 @@ pub fn decide(observed: &Observed<'_>, now: Timestamp) -> Decision {
         return look(observed, now);
     }
     if observed.suspend {
-        return settle(observed, Step::wait(None), Step::wait(None), now, true);
+        return settle(observed, Step::wait(None), Step::wait(None), now);
     }
     if let Some(refusal) = refuse(observed) {
         let step = Step::refused(refusal, now);
-        return settle(observed, step, Step::wait(None), now, false);
+        return settle(observed, step, Step::wait(None), now);
     }
     if is_unread(observed, now) {
         return Decision { action: Action::Introduce, report: Report::default(), wake: None };
     }
     let keep = contested(observed, keep(observed, now), now);
     let change = change(observed, now);
-    settle(observed, keep, change, now, false)
+    settle(observed, keep, change, now)
 }
 
 /// Looks at the Secret, unless the last failure's pause is not over. What can't be seen is not written: an apply can't be
 /// pinned to absence, and would put our keys into a Secret of somebody else.
 fn look(observed: &Observed<'_>, now: Timestamp) -> Decision {
     match observed.writing.filter(|failing| failing.retry_at > now) {
-        Some(failing) => settle(observed, Step::failed(failing), Step::wait(None), now, false),
+        Some(failing) => settle(observed, Step::failed(failing), Step::wait(None), now),
         None => Decision { action: Action::Look, report: Report::default(), wake: None },
     }
 }
@@ -475,17 +475,23 @@ fn change(observed: &Observed<'_>, now: Timestamp) -> Step {
 }
 
 /// The first action of the lines of work, or rest with a report on all of them.
-fn settle(observed: &Observed<'_>, keep: Step, change: Step, now: Timestamp, suspended: bool) -> Decision {
-    let refused = keep.failing.is_some() && keep.action.is_none() && observed.held.record().is_none();
-    let idle = suspended || refused;
-    let extra = if idle { Step::wait(None) } else { try_out(observed, now) };
-    let nudge = (!idle && !observed.nudge.is_empty()).then_some(Action::Nudge);
+fn settle(observed: &Observed<'_>, keep: Step, change: Step, now: Timestamp) -> Decision {
+    let beside = beside(observed, now);
     let report = Report::of(&Standing { observed, keep: keep.failing.as_ref(), change: change.failing.as_ref(), now });
     let expiry = observed.held.record().map(|record| record.expires_at).filter(|expiry| *expiry > now);
-    let wake =
-        [keep.until, change.until, extra.until, expiry].into_iter().flatten().min().filter(|at| *at < Timestamp::MAX);
-    let action = keep.action.or(change.action).or(extra.action).or(nudge).unwrap_or(Action::Rest);
+    let wake = [keep.until, change.until, beside.until, expiry].into_iter().flatten().min();
+    let action = keep.action.or(change.action).or(beside.action).unwrap_or(Action::Rest);
     Decision { action, report, wake }
+}
+
+/// What goes on beside the work once a token is in the Secret: it is tried out, and whoever failed without it is told.
+fn beside(observed: &Observed<'_>, now: Timestamp) -> Step {
+    if observed.suspend || observed.held.record().is_none() {
+        return Step::wait(None);
+    }
+    let trial = try_out(observed, now);
+    let nudge = (!observed.nudge.is_empty()).then_some(Action::Nudge);
+    Step { action: trial.action.or(nudge), ..trial }
 }
 
 /// How long the token in the Secret lives in all: what a pause between two attempts is measured by.

@@ -363,13 +363,27 @@ mod tests {
                 "twice",
             ),
             (
+                IdentitySpec { kind: IdentityKind::ManagedIdentity, object_id: Some("x".into()), ..Default::default() },
+                "the object id is not a GUID",
+            ),
+            (
                 IdentitySpec {
                     kind: IdentityKind::ClientSecret,
                     tenant_id: Some(TENANT.into()),
                     client_id: Some(CLIENT.into()),
                     ..Default::default()
                 },
-                "secretRef",
+                "secretRef is missing",
+            ),
+            (
+                IdentitySpec {
+                    kind: IdentityKind::ClientSecret,
+                    tenant_id: Some(TENANT.into()),
+                    client_id: Some(CLIENT.into()),
+                    secret_ref: Some(SecretReference { name: "../configmaps/s".into() }),
+                    ..Default::default()
+                },
+                "secretRef.name is not the name of a Secret",
             ),
             (
                 IdentitySpec {
@@ -386,6 +400,47 @@ mod tests {
             assert!(failure.cause.contains(named), "{failure}");
             assert_eq!(failure.reason, "InvalidIdentity");
         }
+    }
+
+    #[test]
+    fn a_managed_identity_is_the_machines_own_or_selected_by_one_id() {
+        let resource = "/subscriptions/1/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/n";
+        let id = CLIENT.to_ascii_lowercase();
+        for (client_id, object_id, resource_id, selector) in [
+            (None, None, None, Selector::System),
+            (Some(CLIENT), None, None, Selector::ClientId(id.clone())),
+            (None, Some(CLIENT), None, Selector::ObjectId(id.clone())),
+            (None, None, Some(resource), Selector::ResourceId(resource.into())),
+        ] {
+            let [client_id, object_id, resource_id] =
+                [client_id, object_id, resource_id].map(|id: Option<&str>| id.map(str::to_owned));
+            let kind = IdentityKind::ManagedIdentity;
+            let spec = IdentitySpec { kind, client_id, object_id, resource_id, ..Default::default() };
+            let identity = Identity::resolve(&spec, "flux-system", &pod(), &Claims::default());
+            assert_eq!(identity, Ok(Identity::ManagedIdentity { selector }));
+        }
+        let by_object = Identity::ManagedIdentity { selector: Selector::ObjectId(id.clone()) };
+        assert_eq!((by_object.object_id(), by_object.client_id()), (Some(&*id), None));
+    }
+
+    #[test]
+    fn an_identity_is_told_by_what_a_person_would_look_for() {
+        let [tenant_id, client_id, namespace] = ["t", "c", "n"].map(str::to_owned);
+        let (account, secret) = ("a".to_owned(), "s".to_owned());
+        let pod = Identity::WorkloadIdentity { tenant_id: tenant_id.clone(), client_id: client_id.clone() };
+        assert_eq!(pod.to_string(), "workload identity c");
+        let own = Identity::ServiceAccount {
+            tenant_id: tenant_id.clone(),
+            client_id: client_id.clone(),
+            namespace: namespace.clone(),
+            account,
+        };
+        assert_eq!(own.to_string(), "workload identity c of ServiceAccount a");
+        let principal = Identity::ClientSecret { tenant_id, client_id, namespace, secret };
+        assert_eq!(principal.to_string(), "service principal c");
+        let managed = |selector| Identity::ManagedIdentity { selector }.to_string();
+        assert_eq!(managed(Selector::System), "the machine's system-assigned identity");
+        assert_eq!(managed(Selector::ObjectId("o".into())), "managed identity o");
     }
 
     #[test]

@@ -156,15 +156,12 @@ pub fn is_azure_devops(host: &str) -> bool {
     host == "dev.azure.com" || host.strip_suffix(".visualstudio.com").is_some_and(label)
 }
 
-/// `[/org][/DefaultCollection][/project]/_git/repo`, each part once, none of them a way up.
+/// `[/org][/DefaultCollection][/project]/_git/repo`, each part once. Ways up (`..`, `%2e%2e`) are gone from a [`Url`].
 fn check_path(url: &Url) -> Result<(), Failure> {
     let decode = |part: &str| percent_decode_str(part).decode_utf8().map(std::borrow::Cow::into_owned).ok();
-    let parts: Option<Vec<String>> = url.path().trim_matches('/').split('/').map(decode).collect();
+    let parts: Option<Vec<String>> = url.path().trim_end_matches('/').split('/').skip(1).map(decode).collect();
     let parts = parts.ok_or_else(|| invalid("the repository URL holds bytes that are no text"))?;
-    if parts
-        .iter()
-        .any(|part| part.is_empty() || part == "." || part == ".." || part.contains(['/', '\\', '\r', '\n', '\0']))
-    {
+    if parts.iter().any(|part| part.is_empty() || part.contains(['/', '\\', '\r', '\n', '\0'])) {
         return Err(invalid("the repository URL has an empty or forbidden path segment"));
     }
     let before = parts.iter().position(|part| part == "_git");
@@ -233,6 +230,13 @@ mod tests {
     }
 
     #[test]
+    fn git_asks_beside_the_repository_without_any_user() {
+        let repository = Repository::parse("https://org@dev.azure.com/org/project/_git/repo/").unwrap();
+        let asked = repository.info_refs("git-upload-pack");
+        assert_eq!(asked, "https://dev.azure.com/org/project/_git/repo/info/refs?service=git-upload-pack");
+    }
+
+    #[test]
     fn a_token_goes_to_no_other_host() {
         for url in [
             "https://dev.azure.com.evil.example/org/project/_git/repo",
@@ -245,10 +249,20 @@ mod tests {
             "https://dev.azure.com./org/project/_git/repo",
             "https://127.0.0.1/org/project/_git/repo",
             "http://dev.azure.com/org/project/_git/repo",
-            "ssh://git@ssh.dev.azure.com/v3/org/project/repo",
-            "git@ssh.dev.azure.com:v3/org/project/repo",
         ] {
             assert_eq!(Repository::parse(url).unwrap_err().reason, "InvalidRepository", "{url}");
+        }
+        for url in ["ssh://git@ssh.dev.azure.com/v3/org/project/repo", "git@ssh.dev.azure.com:v3/org/project/repo"] {
+            let refusal = Repository::parse(url).unwrap_err();
+            assert!(refusal.cause.contains("SSH"), "{url}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_way_up_is_gone_before_anything_is_looked_at() {
+        for up in ["..", "%2e%2e", ".%2E", "./.."] {
+            let read = Repository::parse(&format!("https://dev.azure.com/other/{up}/org/project/_git/repo")).unwrap();
+            assert_eq!(read.to_string(), "https://dev.azure.com/org/project/_git/repo", "{up}");
         }
     }
 
@@ -259,6 +273,8 @@ mod tests {
             "https://dev.azure.com/org/project/_git/",
             "https://dev.azure.com/org/project/_git/repo/info",
             "https://dev.azure.com/_git/repo",
+            "https://dev.azure.com/org//_git/repo",
+            "https://dev.azure.com//org/project/_git/repo",
             "https://dev.azure.com/org/a/b/c/_git/repo",
             "https://dev.azure.com/org/project/_git/a%2Fb",
             "https://dev.azure.com/org/project/_git/%2e%2e",

@@ -152,7 +152,7 @@ pub fn moved(time: Timestamp, step: SignedDuration) -> Timestamp {
 /// A point that depends on the uid alone, evenly spread over the whole range.
 fn point(uid: &str) -> u16 {
     let hash = digest::digest(&digest::SHA256, uid.as_bytes());
-    hash.as_ref().iter().take(2).fold(0, |sum, byte| sum << 8 | u16::from(*byte))
+    hash.as_ref().first_chunk().map_or(0, |first| u16::from_be_bytes(*first))
 }
 
 #[cfg(test)]
@@ -226,10 +226,27 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_never_replaced_in_the_second_of_its_issue() {
+        let second = NOW + Duration::from_secs(1);
+        assert_eq!(refresh_at(NOW, NOW + HOUR, Some(NOW), HOUR, "u"), second);
+        assert_eq!(refresh_at(NOW, second, None, HOUR, "u"), second);
+    }
+
+    #[test]
+    fn a_run_of_failures_follows_its_clock() {
+        let mut run = Failing::after(None, entra::from_answer(&[90033], "", 400, None), None, NOW);
+        run.follow(SignedDuration::from_hours(-1));
+        let earlier = NOW - HOUR;
+        assert_eq!((run.since, run.at, run.retry_at), (earlier, earlier, earlier + Duration::from_secs(1)));
+        assert_eq!(moved(Timestamp::MAX, SignedDuration::from_secs(1)), Timestamp::MAX);
+    }
+
+    #[test]
     fn a_clock_that_was_set_back_makes_everything_due() {
         let refresh = NOW + HOUR;
         assert!(!needs_refresh(NOW, refresh, NOW));
-        assert!(!needs_refresh(NOW, refresh, NOW - Duration::from_secs(4)));
+        assert!(!needs_refresh(NOW, refresh, NOW - Duration::from_secs(5)));
+        assert!(needs_refresh(NOW, refresh, NOW - Duration::from_secs(6)));
         assert!(needs_refresh(NOW, refresh, NOW - Duration::from_secs(60)));
         assert!(needs_refresh(NOW, refresh, refresh));
     }
@@ -245,6 +262,7 @@ mod tests {
         let mut failing: Option<Failing> = None;
         let mut now = NOW;
         while between(NOW, now) <= until {
+            assert!(delays.len() < 100, "no pause at all");
             let next = Failing::after(failing.as_ref(), entra::from_answer(&[code], "", 400, None), lifetime, now);
             delays.push(between(now, next.retry_at).as_secs());
             now = next.retry_at;

@@ -84,7 +84,7 @@ impl Token {
             fingerprint: fingerprint(grant.secret.expose_secret()).into(),
             issued_at: now,
             expires_at: now + lifetime,
-            refresh_hint: grant.refresh_in.filter(|asked| *asked < lifetime).map(|asked| now + asked),
+            refresh_hint: grant.refresh_in.map(|asked| now + asked.min(lifetime)),
             holder: Arc::new(holder(claims.as_ref(), identity)),
             credential_expires_at: None,
             verified: claims.is_some(),
@@ -193,13 +193,14 @@ fn holder(claims: Option<&Value>, identity: &Identity) -> StatusIdentity {
 /// The first 64 bits of the SHA-256 of `token` in hex.
 pub fn fingerprint(token: &str) -> String {
     let hash = digest::digest(&digest::SHA256, token.as_bytes());
-    let first = hash.as_ref().iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let first = hash.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
     format!("{first:016x}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Selector;
 
     const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
     const TENANT: &str = "22222222-2222-2222-2222-222222222222";
@@ -233,7 +234,22 @@ mod tests {
         assert_eq!(token.expires_at, NOW + Duration::from_secs(3600));
         assert_eq!(token.holder.object_id.as_deref(), Some(TENANT));
         assert!(token.verified);
-        assert!(!format!("{token:?}").contains("e30."));
+        let shown = format!("{token:?}");
+        assert!(shown.contains(&*token.fingerprint) && !shown.contains("e30."), "{shown}");
+    }
+
+    #[test]
+    fn the_issuer_may_want_a_token_replaced_before_its_end() {
+        for (asked, hint) in [(60, 60), (u64::MAX, 3600)] {
+            let grant = Grant { refresh_in: Some(Duration::from_secs(asked)), ..grant("t") };
+            let token = Token::accept(grant, &identity(), NOW).unwrap();
+            assert_eq!(token.refresh_hint, Some(NOW + Duration::from_secs(hint)), "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_same_in_every_version_for_secrets_remember_it() {
+        assert_eq!(fingerprint(""), "e3b0c44298fc1c14", "the SHA-256 of nothing begins like this");
     }
 
     #[test]
@@ -245,6 +261,9 @@ mod tests {
             assert_eq!(failure.reason, "TokenMismatch");
             assert!(failure.cause.contains(what), "{failure}");
         }
+        let other = Identity::ManagedIdentity { selector: Selector::ObjectId(CLIENT.into()) };
+        let failure = Token::accept(grant(&jwt(&good())), &other, NOW).unwrap_err();
+        assert!(failure.cause.contains("object"), "{failure}");
     }
 
     #[test]
@@ -256,7 +275,9 @@ mod tests {
 
     #[test]
     fn row_16_a_token_that_no_header_takes_is_refused() {
-        let long = "x".repeat(MAX_TOKEN_BYTES + 1);
+        let longest = "x".repeat(16 * 1024);
+        assert!(Token::accept(grant(&longest), &identity(), NOW).is_ok());
+        let long = format!("{longest}x");
         for text in ["", "a b", "a\r\nb", "a\0b", "tokén", &long] {
             assert_eq!(Token::accept(grant(text), &identity(), NOW).unwrap_err().reason, "TokenUnusable", "{text:.9}");
         }
@@ -306,8 +327,10 @@ mod tests {
     #[test]
     fn a_token_without_a_believable_expiry_is_refused() {
         let none = Grant { expires_in: None, ..grant(&jwt(&good())) };
-        let absurd = Grant { expires_in: Some(Duration::from_secs(u64::MAX)), ..grant("t") };
-        for case in [none, absurd] {
+        let living = |secs| Grant { expires_in: Some(Duration::from_secs(secs)), ..grant("t") };
+        let week = 7 * 24 * 3600;
+        assert!(Token::accept(living(week), &identity(), NOW).is_ok());
+        for case in [none, living(week + 1), living(u64::MAX)] {
             assert_eq!(Token::accept(case, &identity(), NOW).unwrap_err().reason, "TokenUnusable");
         }
     }

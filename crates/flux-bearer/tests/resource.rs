@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
 
-use flux_bearer::resource::{BearerToken, Format, IdentityKind, IdentitySpec, definition};
+use flux_bearer::resource::{BearerToken, Format, IdentityKind, IdentitySpec, SecretSpec, definition};
 use serde_json::{Value, json};
 
 const GUID: &str = "11111111-1111-1111-1111-111111111111";
@@ -33,6 +33,14 @@ fn an_empty_spec_means_the_pods_identity_and_the_bearer_key() {
     let spec = token(&json!({})).spec;
     assert_eq!(spec.identity.kind, IdentityKind::WorkloadIdentity);
     assert_eq!(spec.secret.formats, [Format::Bearer]);
+}
+
+#[test]
+fn what_becomes_of_the_secret_is_stored_only_where_somebody_said_it() {
+    for said in [json!({"formats": ["Bearer"]}), json!({"formats": ["Bearer"], "deletionPolicy": "Delete"})] {
+        let spec: SecretSpec = serde_json::from_value(said.clone()).unwrap();
+        assert_eq!(serde_json::to_value(spec).unwrap(), said);
+    }
 }
 
 #[test]

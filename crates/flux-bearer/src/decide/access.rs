@@ -66,10 +66,9 @@ pub(super) fn closed(
     (repository, failure): Refusal<'_>,
     now: Timestamp,
 ) -> Step {
-    let retry_at = probe_again(probe);
-    if now >= retry_at {
+    let Some(retry_at) = probe_again(probe).filter(|at| *at > now) else {
         return ask(observed, &wanted.identity, token);
-    }
+    };
     let failure = Failure { cause: format!("{repository}: {}", failure.cause).into(), ..failure.clone() };
     Step::failed(&Failing { failure, since: probe.at, at: probe.at, attempts: 1, retry_at })
 }
@@ -106,15 +105,12 @@ pub(crate) fn covers(probe: &Probe, repositories: &[Repository]) -> bool {
 }
 
 /// When a probe is worth repeating: never while everything opens.
-fn probe_again(probe: &Probe) -> Timestamp {
+fn probe_again(probe: &Probe) -> Option<Timestamp> {
     let failures = || probe.answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
     let transient = failures().any(|failure| failure.class == Class::Transient);
     let pause = if transient { PROBE_AGAIN_SOON } else { PROBE_AGAIN };
     let asked = failures().filter_map(|failure| failure.retry_after).max().unwrap_or_default();
-    match failures().next() {
-        Some(_) => probe.at + pause.max(asked),
-        None => Timestamp::MAX,
-    }
+    failures().next().map(|_| probe.at + pause.max(asked))
 }
 
 /// Tries the token in the Secret on the repositories: once a token, and again while one doesn't open.
@@ -129,7 +125,7 @@ pub(super) fn try_out(observed: &Observed<'_>, now: Timestamp) -> Step {
     let current = probe_of(observed, &record.identity)
         .filter(|probe| probe.fingerprint == record.fingerprint && covers(probe, &wanted.repositories));
     match current.map(probe_again) {
-        Some(again) if again > now => Step::wait(Some(again)),
+        Some(again) if again.is_none_or(|again| again > now) => Step::wait(again),
         _ => ask(observed, &record.identity, token),
     }
 }

@@ -108,7 +108,8 @@ fn contest(observed: &Observed<'_>) -> Option<Failing> {
     let (who, secret) = (&last.who, observed.secret);
     let cause = format!("{who} keeps changing Secret {secret}; {CORRECTIONS} changes were taken back");
     let fix = format!(
-        "Take Secret {secret} out of what {who} writes; for kustomize-controller, annotate it in Git with          kustomize.toolkit.fluxcd.io/ssa: Ignore"
+        "Take Secret {secret} out of what {who} writes; for kustomize-controller, annotate it in Git with \
+         kustomize.toolkit.fluxcd.io/ssa: Ignore"
     );
     let failure = Failure::new(CONTESTED, Class::Permanent, CONTESTED, cause, fix);
     let attempts = u32::try_from(CORRECTIONS).unwrap_or(u32::MAX);

@@ -1,7 +1,8 @@
 use super::*;
 use crate::failure::{Class, entra};
 use crate::report::Stored;
-use crate::report::{READY, RECONCILING, REFRESH_FAILING, STALLED};
+use crate::report::of_write;
+use crate::report::{ACCESSIBLE, CREDENTIAL_EXPIRING, READY, RECONCILING, REFRESH_FAILING, STALLED};
 use crate::resource::BearerTokenStatus;
 use crate::secret::Version;
 
@@ -229,7 +230,8 @@ fn from_nothing_it_looks_mints_writes_and_rests() {
     assert_eq!(world.condition(minutes(0), READY), says("False", "Progressing"));
     world.in_flight = false;
     world.minted = Some(token("new-0", NOW, HOUR));
-    assert_eq!(world.does(minutes(0)), "write new-0");
+    let Action::Write(write) = world.decide(minutes(0)).action else { panic!("no write") };
+    assert!(write.made && write.revives && !write.force && write.takes == Takes::Nothing);
     world.held = filled("new", HOUR);
     assert_eq!(world.does(minutes(0)), "rest");
     assert_eq!(world.condition(minutes(0), READY), says("True", "Succeeded"));
@@ -275,6 +277,17 @@ fn row_11_the_same_token_again_is_no_write_and_no_loop() {
 }
 
 #[test]
+fn the_same_token_is_written_again_only_where_its_end_has_moved_by_more_than_a_minute() {
+    let mut world = given(filled("new", HOUR));
+    for (moved, does) in [(0, "rest"), (60, "rest"), (61, "write new-0")] {
+        for lifetime in [3600 - moved, 3600 + moved].map(Duration::from_secs) {
+            world.minted = Some(token("new-0", NOW, lifetime));
+            assert_eq!(world.does(minutes(1)), does, "{lifetime:?}");
+        }
+    }
+}
+
+#[test]
 fn the_same_token_by_another_certificate_is_written_once() {
     let end = Some(NOW + HOUR * 24);
     let mut world = given(filled("new", HOUR));
@@ -306,6 +319,7 @@ fn row_02_ready_falls_at_the_second_of_expiry() {
     world.failing = Some(failing(90033, minutes(27), minutes(59), minutes(61)));
     assert_eq!(world.decide(minutes(59)).wake, Some(NOW + HOUR));
     assert_eq!(world.condition(Duration::from_secs(3599), READY), says("True", "Succeeded"));
+    assert_eq!(world.decide(HOUR).wake, Some(NOW + minutes(61)), "not now, again and again");
     assert_eq!(world.condition(HOUR, READY), says("False", "TokenExpired"));
     assert_eq!(world.condition(HOUR, RECONCILING), says("True", "ProgressingWithRetry"));
     assert_eq!(world.condition(HOUR, REFRESH_FAILING), None);
@@ -354,9 +368,11 @@ fn who_fights_for_the_secret_is_said_until_a_minute_after_the_fight() {
     let contested = || (says("False", "SecretContested"), says("True", "SecretContested"));
     assert_eq!(said(&world, minutes(1)), contested());
     let status = world.status(minutes(1));
-    let message = &status.conditions[0].message;
-    assert!(
-        message.contains("kustomize-controller keeps changing Secret flux-system") && message.contains("ssa: Ignore")
+    assert_eq!(
+        status.conditions[0].message,
+        "SecretContested: kustomize-controller keeps changing Secret flux-system; 5 changes were taken back. Take Secret \
+         flux-system out of what kustomize-controller writes; for kustomize-controller, annotate it in Git with \
+         kustomize.toolkit.fluxcd.io/ssa: Ignore"
     );
     // Taken back, it is ours again; whether it stays so has to be seen.
     world.held = filled("new", HOUR);
@@ -393,7 +409,8 @@ fn a_secret_is_adopted_only_with_a_token_that_opens_every_repository() {
     world.probes = vec![probe("new", "new-0", minutes(0), false)];
     assert_eq!(world.does(minutes(1)), "rest");
     assert_eq!(world.condition(minutes(1), READY).unwrap().0, "False");
-    assert_eq!(world.does(minutes(6)), "probe new-0");
+    assert_eq!(world.decide(minutes(1)).wake, Some(NOW + minutes(5)));
+    assert_eq!(world.does(minutes(5)), "probe new-0");
     world.probes = vec![probe("new", "new-0", minutes(6), true)];
     let Action::Write(write) = world.decide(minutes(6)).action else { panic!("not adopted") };
     assert!(write.takes == Takes::Over && write.force && !write.made && write.revives);
@@ -481,11 +498,39 @@ fn a_commit_that_renames_the_secret_and_breaks_the_identity_does_not_lock_out() 
 }
 
 #[test]
+fn only_a_write_that_takes_something_from_somebody_is_told_by_itself() {
+    let world = Given { minted: Some(token("new-0", NOW, HOUR)), ..given(Held::Absent) };
+    let Action::Write(write) = world.decide(minutes(0)).action else { panic!("no write") };
+    let told = |takes| {
+        let event = of_write("flux-system", &Write { takes, ..write.clone() })?;
+        Some((event.warning, format!("{}: {}", event.reason, event.message)))
+    };
+    assert_eq!(told(Takes::Nothing), None);
+    let back = "SecretCorrected: kubectl had changed Secret flux-system; the token was put back";
+    assert_eq!(told(Takes::Back("kubectl".into())), Some((true, back.into())));
+    let over = "SecretAdopted: Secret flux-system was taken over: its token opens every repository";
+    assert_eq!(told(Takes::Over), Some((false, over.into())));
+}
+
+#[test]
 fn an_undisturbed_write_is_never_forced() {
     let mut world = given(filled("new", HOUR));
     world.minted = Some(token("new-1", NOW + minutes(27), HOUR));
     let Action::Write(write) = world.decide(minutes(28)).action else { panic!("no write") };
     assert!(!write.force && !write.revives);
+}
+
+#[test]
+fn keys_that_are_shared_or_inherited_are_taken_and_from_nobody_who_minds() {
+    for (found, with) in [(None, true), (Some(Drift::Inherited), false)] {
+        let mut world = given(filled("new", HOUR));
+        world.minted = Some(token("new-1", NOW + minutes(27), HOUR));
+        if let Held::Ours { drift, shared, .. } = &mut world.held {
+            (*drift, *shared) = (found, with);
+        }
+        let Action::Write(write) = world.decide(minutes(28)).action else { panic!("no write") };
+        assert!(write.force && write.takes == Takes::Nothing);
+    }
 }
 
 #[test]
@@ -503,11 +548,48 @@ fn row_28_29_a_foreign_secret_and_an_older_rival_are_left_alone() {
 fn suspended_neither_mints_nor_writes_and_still_expires() {
     let mut world = given(drifted(filled("new", HOUR)));
     world.suspend = true;
+    world.minted = Some(token("new-0", NOW, HOUR));
+    (world.wanted.as_mut().unwrap().repositories, world.nudge) = (vec![repository()], vec!["fleet".into()]);
+    assert_eq!(world.does(minutes(20)), "rest", "nothing is tried out, and nobody nudged");
     assert_eq!(world.does(minutes(50)), "rest");
     assert_eq!(world.decide(minutes(50)).wake, Some(NOW + HOUR));
     assert_eq!(world.condition(minutes(50), READY), says("True", "Succeeded"));
     assert_eq!(world.condition(HOUR, READY), says("False", "TokenExpired"));
     assert_eq!(world.condition(HOUR, RECONCILING), None);
+    let never = Given { suspend: true, ..given(Held::Absent) };
+    assert_eq!(never.condition(minutes(1), READY), says("False", "Suspended"));
+}
+
+#[test]
+fn the_status_tells_what_the_secret_holds_and_when_that_is_replaced() {
+    let told = |world: &Given| {
+        let status = world.status(minutes(1));
+        (status.secret, status.expires_at.map(|at| at.0), status.refresh_at.is_some(), status.identity.is_some())
+    };
+    let mut world = given(filled("new", HOUR));
+    assert_eq!(told(&world), (Some("flux-system".into()), Some(NOW + HOUR), true, true));
+    world.suspend = true;
+    assert_eq!(told(&world), (Some("flux-system".into()), Some(NOW + HOUR), false, true), "nobody replaces it");
+    (world.suspend, world.rival) = (false, Some("older".into()));
+    assert_eq!(told(&world), (None, None, false, false), "it holds what another BearerToken wrote");
+}
+
+#[test]
+fn the_end_of_a_certificate_is_told_from_thirty_days_before() {
+    let (days, soon) = (HOUR * 24 * 30, Duration::from_secs(1));
+    let mut world = given(filled("new", HOUR));
+    if let Held::Ours { record: Some(record), .. } = &mut world.held {
+        let [tenant_id, client_id, namespace, secret] = ["t", "new", "n", "tls"].map(str::to_owned);
+        record.identity = Arc::new(Identity::ClientCertificate { tenant_id, client_id, namespace, secret });
+        record.credential_expires_at = Some(NOW + days + soon);
+    }
+    assert_eq!(world.condition(minutes(0), CREDENTIAL_EXPIRING), None);
+    assert_eq!(world.condition(soon, CREDENTIAL_EXPIRING), says("True", "CertificateExpires"));
+    let status = world.status(soon);
+    let said = |at: usize| status.conditions[at].message.as_str();
+    let until = format!("valid until {}", NOW + days + soon);
+    assert!(said(0).ends_with(&format!("the certificate it signs in with is {until}")), "{}", said(0));
+    assert!(said(1).starts_with(&format!("the certificate in Secret tls is {until}. Register")), "{}", said(1));
 }
 
 #[test]
@@ -519,8 +601,13 @@ fn a_requested_refresh_is_made_and_answered() {
     assert_eq!(world.status(minutes(5)).last_handled_reconcile_at, None);
     world.minted = Some(token("new-1", NOW + minutes(5), HOUR));
     assert_eq!(world.does(minutes(5)), "write new-1");
+    assert_eq!(world.status(minutes(5)).last_handled_reconcile_at, None, "it is not written yet");
+    world.minted = Some(token("new-0", NOW + minutes(5), minutes(55)));
+    assert_eq!(world.does(minutes(5)), "rest", "the issuer has no newer one");
+    assert_eq!(world.status(minutes(5)).last_handled_reconcile_at.as_deref(), Some("now!"));
     let mut after = given(filled("new", HOUR));
     after.request = Some(Request { value: "now!".into(), seen_at: NOW });
+    assert_eq!(after.does(minutes(5)), "rest", "a token of that very moment is an answer");
     assert_eq!(after.status(minutes(5)).last_handled_reconcile_at.as_deref(), Some("now!"));
 }
 
@@ -528,8 +615,12 @@ fn a_requested_refresh_is_made_and_answered() {
 fn a_request_cuts_a_pause_short_but_not_a_retry_after() {
     let mut world = given(filled("new", HOUR));
     world.failing = Some(failing(90002, minutes(0), minutes(1), minutes(6)));
+    world.request = Some(Request { value: "v".into(), seen_at: NOW + minutes(1) });
+    assert_eq!(world.does(minutes(2)), "rest", "an attempt of that very moment is an answer");
+    assert_eq!(world.status(minutes(2)).last_handled_reconcile_at.as_deref(), Some("v"));
     world.request = Some(Request { value: "v".into(), seen_at: NOW + minutes(2) });
     assert_eq!(world.does(minutes(2)), "mint new");
+    assert_eq!(world.status(minutes(2)).last_handled_reconcile_at, None);
     let throttled = entra::from_status(429, Some(minutes(4)));
     world.failing = Some(Failing { failure: throttled, ..failing(90055, minutes(0), minutes(1), minutes(5)) });
     assert_eq!(world.does(minutes(2)), "rest");
@@ -604,6 +695,23 @@ fn a_spec_that_is_bad_from_the_start_writes_nothing() {
     world.minted = Some(token("new-0", NOW, HOUR));
     assert_eq!(world.does(minutes(1)), "rest");
     assert_eq!(world.condition(minutes(1), READY), says("False", "InvalidRepository"));
+    assert_eq!(world.decide(minutes(1)).wake, Some(NOW + minutes(6)), "looked at again all the same");
+}
+
+#[test]
+fn who_failed_for_want_of_a_token_is_nudged_once_it_is_there() {
+    let mut world = given(Held::Absent);
+    (world.nudge, world.in_flight) = (vec!["fleet".into()], true);
+    assert_eq!(world.does(minutes(0)), "rest");
+    world.held = filled("new", HOUR);
+    assert_eq!(world.does(minutes(0)), "nudge");
+    world.nudge.clear();
+    assert_eq!(world.does(minutes(0)), "rest");
+}
+
+#[test]
+fn what_a_pause_is_measured_by_is_the_whole_life_of_the_token_in_the_secret() {
+    assert_eq!((lifetime(&filled("new", HOUR)), lifetime(&Held::Absent)), (Some(HOUR), None));
 }
 
 #[test]
@@ -613,10 +721,12 @@ fn an_unsafe_repository_stops_the_first_write_but_no_renewal() {
     world.wanted.as_mut().unwrap().unsafe_repository = unsafe_repository.clone();
     world.minted = Some(token("new-0", NOW, HOUR));
     assert_eq!(world.does(minutes(1)), "rest");
+    assert_eq!(world.condition(minutes(1), READY), says("False", "InvalidRepository"));
+    assert_eq!(world.condition(minutes(1), ACCESSIBLE), None, "no token is there that could open any");
     let mut later = given(filled("new", HOUR));
     later.wanted.as_mut().unwrap().unsafe_repository = unsafe_repository;
     assert_eq!(later.does(minutes(27)), "mint new");
-    assert_eq!(later.condition(minutes(1), crate::report::ACCESSIBLE), says("False", "InvalidRepository"));
+    assert_eq!(later.condition(minutes(1), ACCESSIBLE), says("False", "InvalidRepository"));
 }
 
 #[test]
@@ -653,6 +763,25 @@ fn each_token_is_tried_out_once_and_again_while_it_does_not_open() {
     assert_eq!(world.does(minutes(5)), "rest");
     assert_eq!(world.does(minutes(6)), "probe new-0");
     assert_eq!(world.condition(minutes(5), READY), says("True", "Succeeded"), "Accessible never changes Ready");
+    world.probes = vec![probe("new", "new-0", minutes(1), true)];
+    let another = Repository::parse("https://dev.azure.com/org/project/_git/another").unwrap();
+    world.wanted.as_mut().unwrap().repositories.push(another);
+    assert_eq!(world.does(minutes(5)), "probe new-0", "one that was named meanwhile");
+    assert_eq!(world.condition(minutes(5), ACCESSIBLE), None);
+}
+
+#[test]
+fn what_the_token_opens_is_told_in_words() {
+    let mut world = given(filled("new", HOUR));
+    world.probes = vec![probe("new", "new-0", minutes(1), true)];
+    let told = |world: &Given| world.status(minutes(1)).conditions.into_iter().map(|one| one.message).next_back();
+    assert_eq!(told(&world).as_deref(), Some("the token opens its repository"));
+    let another = world.probes[0].answers[0].clone();
+    world.probes[0].answers.push(another);
+    assert_eq!(told(&world).as_deref(), Some("the token opens all 2 repositories"));
+    world.probes = vec![probe("new", "new-0", minutes(1), false)];
+    let closed = told(&world).unwrap();
+    assert!(closed.starts_with("https://dev.azure.com/org/project/_git/repo: TF401019: the repository"), "{closed}");
 }
 
 #[test]
@@ -719,7 +848,7 @@ fn a_token_that_a_repository_finds_outdated_is_replaced_at_once_while_a_newer_on
     refused.answers[0].1 = Err(Box::new(crate::failure::devops::outdated()));
     given.probes = vec![refused];
     assert_eq!(given.does(minutes(1)), "rest", "the cap is reached, or the issuer has no newer one");
-    assert_eq!(given.condition(minutes(1), "Accessible"), says("False", "TokenOutdated"));
+    assert_eq!(given.condition(minutes(1), ACCESSIBLE), says("False", "TokenOutdated"));
     given.outdated = true;
     assert_eq!(given.does(minutes(1)), "mint new");
     given.in_flight = true;
@@ -742,4 +871,6 @@ fn a_newer_token_is_no_reason_to_write_where_the_old_one_is_not_refused() {
         (given.probes, given.outdated) = (vec![probe("new", "new-0", minutes(1), opens)], outdated);
         assert_eq!(given.does(minutes(1)), "rest", "opens: {opens}, outdated: {outdated}");
     }
+    given.probes.clear();
+    assert_eq!(given.does(minutes(1)), "rest", "only the token that is in the Secret is tried out");
 }

@@ -297,6 +297,7 @@ mod tests {
         let cases = [
             (read(&[(5000, "VS403283: Could not add user 'canary' at this time.")]), NotYet, Propagation),
             (read(&[(5005, "Failed to assign license Account-Express to identity canary")]), NoLicence, Permanent),
+            (read(&[(5005, "canary")]), NoLicence, Permanent),
             (read(&[(5000, "You have no more LICENSES, canary")]), NoLicence, Permanent),
             (read(&[(5032, "Access Denied: canary needs the following permission(s)")]), NotAllowed, Permanent),
             (read(&[(5102, "canary"), (5000, "VS403283")]), NotYet, Propagation),

@@ -186,6 +186,8 @@ mod tests {
             (&[], "", 429, Transient, "HTTP 429"),
             (&[], "", 407, Transient, "HTTP 407"),
             (&[], "invalid_request", 400, Permanent, "HTTP 400"),
+            (&[], "invalid_request", 408, Transient, "HTTP 408"),
+            (&[], "invalid_request", 429, Transient, "HTTP 429"),
         ];
         for (codes, error, status, class, code) in cases {
             let failure = from_answer(codes, error, status, None);

@@ -53,19 +53,20 @@ mod tests {
     #[test]
     fn row_06_statuses_have_their_class() {
         let cases = [
-            (400, "invalid_request", Permanent),
-            (400, "invalid_resource", Permanent),
-            (400, "bad_request_102", Permanent),
-            (401, "unknown_source", Permanent),
-            (403, "", Permanent),
-            (404, "", Transient),
-            (410, "", Transient),
-            (429, "", Transient),
-            (500, "unknown", Transient),
-            (503, "", Transient),
+            (400, "invalid_request", "IdentityNotFound", Permanent),
+            (400, "invalid_resource", "ResourceRejected", Permanent),
+            (400, "bad_request_102", "ImdsRejected", Permanent),
+            (401, "unknown_source", "ImdsRejected", Permanent),
+            (403, "", "ImdsUnavailable", Permanent),
+            (404, "", "ImdsUnavailable", Transient),
+            (410, "", "ImdsUnavailable", Transient),
+            (429, "", "ImdsUnavailable", Transient),
+            (500, "unknown", "ImdsUnavailable", Transient),
+            (503, "", "ImdsUnavailable", Transient),
         ];
-        for (status, error, class) in cases {
-            assert_eq!(from_answer(status, error, None).class, class, "{status} {error}");
+        for (status, error, reason, class) in cases {
+            let failure = from_answer(status, error, None);
+            assert_eq!((failure.reason, failure.class), (reason, class), "{status} {error}");
         }
     }
 }

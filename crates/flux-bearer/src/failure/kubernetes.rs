@@ -270,4 +270,20 @@ mod tests {
             assert!(told.len() <= 1024 && told.ends_with(":flux-bearer-controller"), "{}: {told}", told.len());
         }
     }
+
+    #[test]
+    fn a_role_has_the_name_of_its_object_unless_that_is_long() {
+        let fix = |name: &str| from_answer(403, &[], About::Secret(Place { name, ..PLACE }), None).fix;
+        let (short, long) = ("s".repeat(63), "s".repeat(64));
+        assert!(fix(&short).contains(&format!("create role flux-bearer-{short} ")));
+        assert!(fix(&long).contains(&format!("create role flux-bearer-{} ", fingerprint(&long))));
+    }
+
+    #[test]
+    fn what_was_refused_is_named() {
+        for (about, named) in [(About::Secret(PLACE), "the write of Secret s"), (About::Other("Events"), "of Events")] {
+            let refused = from_answer(400, &[], about, None);
+            assert!(refused.reason == "WriteRejected" && refused.cause.ends_with(named), "{refused}");
+        }
+    }
 }

@@ -177,6 +177,12 @@ mod tests {
     }
 
     #[test]
+    fn each_class_has_a_label_of_its_own() {
+        let classes = [Class::Transient, Class::Propagation, Class::Starting, Class::Reread, Class::Permanent];
+        assert_eq!(classes.map(Class::label), ["transient", "propagation", "starting", "reread", "permanent"]);
+    }
+
+    #[test]
     fn a_trace_that_is_no_guid_is_dropped() {
         let failure = entra::from_status(503, None);
         assert_eq!(failure.clone().trace(Some("eyJ0eXAi.secret")).trace, None);

@@ -231,6 +231,8 @@ mod tests {
         for (status, stderr, reason, code) in [
             (Some(127), "/bin/sh: 1: az: not found", "AzureCliFailed", "AzureCliMissing"),
             (Some(127), "", "AzureCliFailed", "AzureCliMissing"),
+            (Some(1), "/bin/sh: 1: az: not found", "AzureCliFailed", "AzureCliMissing"),
+            (Some(1), "bash: line 1: az: command not found", "AzureCliFailed", "AzureCliMissing"),
             (Some(1), "'az' is not recognized as an internal or external command", "AzureCliFailed", "AzureCliMissing"),
             (Some(1), "ERROR: Please run 'az login' to setup account.", "SignInRequired", "NotLoggedIn"),
             (Some(1), expired, "SignInRequired", "AADSTS700082"),
@@ -260,10 +262,20 @@ mod tests {
     }
 
     #[test]
+    fn what_azure_cli_does_not_tell_is_seen_by_the_same_question_without_the_token() {
+        let question = "az account get-access-token --tenant example.org \
+                        --scope https://management.azure.com/.default --query expires_on";
+        assert_eq!(azure_cli(Some(2), "canary", ASKED).fix, question);
+        assert_eq!(azure_cli_unreadable(ASKED).fix, format!("az upgrade, then: {question}"));
+    }
+
+    #[test]
     fn a_machine_without_imds_is_sent_elsewhere() {
         let failure = crate::failure::Unreachable::Connect.failure("ImdsUnavailable", "IMDS");
         assert!(imds(failure).fix.contains("az login"));
         let failure = crate::failure::imds::from_answer(400, "invalid_request", None);
         assert!(!imds(failure).fix.contains("spec."));
+        let failure = crate::failure::imds::from_answer(403, "", None);
+        assert_eq!(imds(failure).fix, OTHER_WAY);
     }
 }

@@ -177,9 +177,13 @@ mod tests {
             let spec = IdentitySpec { service_account_name: Some(name.into()), ..IdentitySpec::default() };
             let failure = Identity::resolve(&spec, "team-a", &Pod::default(), &Claims::default()).unwrap_err();
             assert!(failure.cause.contains("not the name of a ServiceAccount"), "{name:?}: {failure}");
+            assert_eq!(account_of(&spec), None, "{name:?} is not looked for");
         }
         let kind = IdentityKind::ManagedIdentity;
-        let spec = IdentitySpec { kind, service_account_name: Some("app".into()), ..IdentitySpec::default() };
+        let spec = IdentitySpec { service_account_name: Some("app".into()), ..IdentitySpec::default() };
+        assert_eq!(account_of(&spec), Some("app"));
+        let spec = IdentitySpec { kind, ..spec };
+        assert_eq!(account_of(&spec), None);
         let failure = Identity::resolve(&spec, "team-a", &Pod::default(), &Claims::default()).unwrap_err();
         assert!(failure.cause.contains("belongs to type WorkloadIdentity"), "{failure}");
     }

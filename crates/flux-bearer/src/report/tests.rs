@@ -35,6 +35,12 @@ fn a_transition_time_moves_only_with_the_status() {
     assert_eq!(same.conditions[0].last_transition_time, Time(NOW));
     let moved = report("Succeeded", "m").status(&kept(&stored(&[(READY, "False", "TokenExpired")])), 1, later);
     assert_eq!(moved.conditions[0].last_transition_time, Time(later));
+    let mut still = Report::default();
+    still.say(READY, false, Say { reason: "Other", message: "m".into() });
+    for (before, since) in [("False", NOW), ("True", later), ("Unknown", later)] {
+        let status = still.status(&kept(&stored(&[(READY, before, "TokenExpired")])), 1, later);
+        assert_eq!(status.conditions[0].last_transition_time, Time(since), "{before}");
+    }
 }
 
 #[test]
@@ -43,6 +49,37 @@ fn an_unchanged_report_is_an_unchanged_status() {
     let second = report("Succeeded", "m").status(&kept(&first), 1, NOW + std::time::Duration::from_secs(9));
     assert_eq!(first, second);
     assert!(kept(&first).is(&second));
+    assert!(!kept(&first).is(&report("Succeeded", "n").status(&nothing(), 1, NOW)));
+}
+
+#[test]
+fn ready_comes_first_and_then_what_qualifies_it() {
+    let mut report = report("Succeeded", "m");
+    for kind in [ACCESSIBLE, REFRESH_FAILING, STALLED, CREDENTIAL_EXPIRING] {
+        report.say(kind, true, Say { reason: "Any", message: "m".into() });
+    }
+    let kinds: Vec<String> = report.status(&nothing(), 1, NOW).conditions.into_iter().map(|one| one.type_).collect();
+    assert_eq!(kinds, [READY, STALLED, ACCESSIBLE, CREDENTIAL_EXPIRING, REFRESH_FAILING]);
+}
+
+#[test]
+fn what_is_not_known_anew_is_written_again_as_it_is() {
+    let accessible = (ACCESSIBLE, "False", "TokenRejected");
+    let mut before = stored(&[(READY, "True", "Succeeded"), accessible]);
+    (before.secret, before.last_handled_reconcile_at) = (Some("another".into()), Some("now!".into()));
+    before.observed_generation = Some(1);
+    let kept = kept(&before);
+    assert_eq!((kept.secret(), kept.handled()), (Some("another"), Some("now!")));
+    let unknown = Report { keep_accessible: true, ..report("Succeeded", "m") }.status(&kept, 1, NOW);
+    assert!(kept.is(&unknown), "{unknown:?}");
+    assert_eq!(report("Succeeded", "m").status(&kept, 1, NOW).conditions.len(), 1, "there is nothing to open any more");
+}
+
+#[test]
+fn the_name_of_a_secret_that_is_the_bearer_tokens_own_is_kept_once() {
+    let name: Arc<str> = "fleet".into();
+    let status = BearerTokenStatus { secret: Some("fleet".into()), ..BearerTokenStatus::default() };
+    assert!(Arc::ptr_eq(Stored::of(&status, &name).secret.as_ref().unwrap(), &name));
 }
 
 #[test]
@@ -64,7 +101,10 @@ fn only_transitions_are_events() {
         (&[], &[(READY, "False", "Progressing")], &[]),
         (&[], ready, &[("Succeeded", false)]),
         (ready, ready, &[]),
+        (ready, &[(READY, "True", "Other")], &[("Other", false)]),
+        (ready, &[(READY, "False", "Succeeded")], &[("Succeeded", true)]),
         (ready, failing, &[("EntraUnavailable", true)]),
+        (&[], failing, &[("Succeeded", false), ("EntraUnavailable", true)]),
         (failing, failing, &[]),
         (failing, ready, &[("RefreshRecovered", false)]),
         (failing, expired, &[("TokenExpired", true)]),

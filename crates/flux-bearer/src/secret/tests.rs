@@ -219,6 +219,22 @@ fn cleaning_takes_every_credential_but_ours_and_nothing_else() {
 }
 
 #[test]
+fn a_secret_outlasts_its_bearer_token_unless_it_says_otherwise() {
+    let mortal = |record: Option<&Record>| super::mortal(&metadata(record, vec![]));
+    assert_eq!(mortal(None), None);
+    assert_eq!(mortal(Some(&a_record())), None);
+    let said = Record { deletion_policy: DeletionPolicy::Delete, ..a_record() };
+    assert_eq!(mortal(Some(&said)).as_deref(), Some("flux-system"));
+}
+
+#[test]
+fn a_farewell_is_pinned_and_holds_nothing() {
+    let body: serde_json::Value = serde_json::from_str(&farewell("ns", "s", &version())).unwrap();
+    let metadata = serde_json::json!({"namespace": "ns", "name": "s", "uid": "u", "resourceVersion": "7"});
+    assert_eq!(body, serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata}));
+}
+
+#[test]
 fn only_what_was_said_to_go_goes_and_the_object_only_when_nothing_else_is_in_it() {
     let mortal = Record { deletion_policy: DeletionPolicy::Delete, ..a_record() };
     let alone = || vec![entry(&field_manager("flux-system"), ours())];
