@@ -22,6 +22,7 @@ use self::schedule::Schedule;
 use self::strike::Victims;
 use self::verdict::Facts;
 use crate::azure::{SUBJECT, TENANT_ID};
+use crate::canary::Canary;
 use crate::cluster::NAMESPACE;
 use crate::world::{Run, World};
 use crate::{controller, measure};
@@ -68,12 +69,14 @@ pub(crate) async fn soak(run: &Run, arguments: &Arguments) -> anyhow::Result<boo
     }
     let bars = verdict::bars(&facts);
     println!("\n{}", verdict::table(&facts, &bars)?);
-    world.check_log()?;
+    let folder = world.folder().to_owned();
+    drop(world);
+    Canary::new()?.check(&folder).with_context(|| format!("its files: {}", folder.display()))?;
     let kept = bars.iter().all(|bar| bar.kept);
     if kept {
         std::fs::remove_dir_all(&run.folder).with_context(|| format!("can't remove {}", run.folder.display()))?;
     } else {
-        println!("FAILED: a bar is broken\n        its files: {}", world.folder().display());
+        println!("FAILED: a bar is broken\n        its files: {}", folder.display());
     }
     Ok(kept)
 }
