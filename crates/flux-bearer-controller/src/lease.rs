@@ -119,14 +119,14 @@ pub struct Elector {
     leadership: Leadership,
     watched: Watched,
     stranger: Option<Stranger>,
-    failing: bool,
+    failed: u32,
 }
 
 impl Elector {
     /// Will hold the lease of `settings` through `api`, and extend `leadership` with every renewal.
     pub fn new(api: Api<Lease>, settings: Settings, clock: Clock, leadership: Leadership) -> Self {
         let watched = Watched { spec: None, since: Instant::now(), wait: Duration::ZERO };
-        Self { api, settings, clock, leadership, watched, stranger: None, failing: false }
+        Self { api, settings, clock, leadership, watched, stranger: None, failed: 0 }
     }
 
     /// Gets the lease, says so on `leads`, and renews it; returns when it is lost.
@@ -187,25 +187,24 @@ impl Elector {
             Ok(Attempt::Crossed) | Err(_) => {}
         }
         match attempt {
-            Ok(_) => self.failing = false,
+            Ok(_) => self.failed = 0,
             Err(code) => self.tell_failure(code),
         }
         attempt == Ok(Attempt::Ours)
     }
 
-    /// Says what keeps the lease from being read or written, once a run of errors: its status, where there was an answer.
+    /// Says what keeps the lease from being read or written, once a run of errors: its status, where there was an answer. Of
+    /// a refusal only the second counts, for an API server that has just started refuses everybody for a moment.
     fn tell_failure(&mut self, code: Option<u16>) {
-        if std::mem::replace(&mut self.failing, true) {
-            return;
-        }
+        self.failed = self.failed.saturating_add(1);
         let lease = &self.settings.name;
-        if code == Some(403) {
+        if self.failed == 2 && code == Some(403) {
             tracing::error!(
                 lease,
                 "the controller may not get, create or update its lease: kubectl apply -k deploy/base, which brings Role \
                  flux-bearer-controller-leader-election and its binding"
             );
-        } else {
+        } else if self.failed == 1 {
             tracing::warn!(lease, code, "the lease can't be read or renewed at the moment; retried by itself");
         }
     }

@@ -34,7 +34,7 @@ const CONNECTIONS: usize = 16;
 /// How long a connection lasts at most: a scrape takes milliseconds, and scrapers open another one.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Serves `router` until `stop` is done: [`CONNECTIONS`] at a time, and [`LONGEST`] each, so that peers that hang or flood
+/// Serves `router` until `stop` is done: sixteen connections at a time, and a minute each, so that peers that hang or flood
 /// cost a little memory and nothing else.
 pub async fn serve<L>(mut listener: L, router: Router, stop: impl Future<Output = ()>)
 where

@@ -138,8 +138,8 @@ pub fn hunt(seeds: Range<u64>) -> Result<Hunt, Error> {
     Ok(hunt.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Milliseconds by which a renewal of a lease is answered late: just within the time that a call has.
-const LATE: u64 = 9_000;
+/// Milliseconds by which a renewal of a lease is answered late: just within the time that it has.
+const LATE: u64 = 4_500;
 
 /// Time in which a leader renews its lease at least once.
 const RENEWED: Duration = Duration::from_secs(16);

@@ -396,3 +396,21 @@ async fn our_own_lease_is_no_strangers_and_a_forbidden_one_is_told_once() {
     let told = lines::take(&["may not get, create or update its lease", "flux-bearer-controller-leader-election"]);
     assert_eq!(told.len(), 2, "one a replica: {told:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_has_just_started_and_refuses_everybody_is_no_missing_role() {
+    lines::keep();
+    let two = Two::start().await;
+    minutes(10).await;
+    let refused = Fault {
+        name: "just started".into(),
+        path: Some("/leases".into()),
+        times: Some(1),
+        effect: Some(answer(403)),
+        ..Fault::default()
+    };
+    two.theatre.stage.kube.faults().set(refused);
+    minutes(10).await;
+    assert_eq!(lines::take(&["may not get, create or update its lease"]), Vec::<String>::new());
+    assert_eq!(lines::take(&["the lease can't be read or renewed at the moment"]).len(), 1);
+}
