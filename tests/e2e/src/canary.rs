@@ -31,7 +31,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 const CONTROLLER: &str = "flux-bearer-controller";
 
 /// Folder of a test's files in which projected tokens are, as in a kubelet's.
-const VOLUMES: &str = "volumes";
+pub(crate) const VOLUMES: &str = "volumes";
 
 /// Looks for credentials, and counts what it has looked through.
 pub(crate) struct Canary {

@@ -18,6 +18,7 @@ use super::running::{Running, Signal};
 use super::status::{Phase, Reporter};
 use super::volumes::Volumes;
 use super::{Machine, NODE};
+use crate::canary::VOLUMES;
 use crate::cluster::NAMESPACE;
 
 /// Pause between two looks at the container.
@@ -83,7 +84,7 @@ impl Life {
             *bound = true;
         }
         let folder = self.machine.folder.join("pods").join(self.running.name());
-        let mut volumes = Volumes::make(&self.machine.client, &pod, folder.join("volumes")).await?;
+        let mut volumes = Volumes::make(&self.machine.client, &pod, folder.join(VOLUMES)).await?;
         let image = self.machine.images.named(container(&pod)?.image.as_deref().unwrap_or_default())?;
         let plan = Plan::read(&self.machine.client, &pod, image, &self.running, &volumes).await?;
         let mut process = Container::start(&plan, image, &self.running, &folder).await?;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::azure::{TENANT_ID, admit};
+use crate::canary::VOLUMES;
 use crate::clients::{Client, auth_options};
 use crate::git::Repository;
 use crate::story::Story;
@@ -41,7 +42,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     let folder = run.folder.join(NAME);
     std::fs::create_dir_all(folder.join("logs"))?;
     let story = Story::begin(NAME);
-    let party = Party { run, issuer: Issuer::new(ISSUER)?, files: Files::in_folder(&folder) };
+    let party = Party { run, issuer: Issuer::new(ISSUER)?, files: Files::in_folder(&folder.join(VOLUMES))? };
     party.begin().await?;
     let repository = Repository::create(&run.folder.join("fleet.git"), folder.join("clone")).await?;
     repository.commit("first").await?;
@@ -73,9 +74,10 @@ struct Files {
 }
 
 impl Files {
-    fn in_folder(folder: &std::path::Path) -> Self {
+    fn in_folder(folder: &std::path::Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder)?;
         let path = |name| folder.join(name).to_string_lossy().into_owned();
-        Self { assertion: path("assertion"), certificate: path("certificate.pem") }
+        Ok(Self { assertion: path("assertion"), certificate: path("certificate.pem") })
     }
 }
 

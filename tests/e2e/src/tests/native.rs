@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::azure::TENANT_ID;
+use crate::canary::VOLUMES;
 use crate::cluster::NAMESPACE;
 use crate::controller::{AUDIENCE, BEARER_TOKEN};
 use crate::flux::{self, GIT_REPOSITORY, Retries};
@@ -101,7 +102,9 @@ async fn assertion(world: &World<'_>) -> anyhow::Result<String> {
     });
     world.cluster.apply(&account.to_string()).await?;
     let words = ["create", "token", ACCOUNT, "--namespace", NAMESPACE, "--audience", AUDIENCE];
-    let file = world.folder().join("assertion");
+    let volumes = world.folder().join(VOLUMES);
+    std::fs::create_dir_all(&volumes)?;
+    let file = volumes.join("assertion");
     std::fs::write(&file, world.cluster.kubectl(&words, "").await?.trim())?;
     Ok(file.to_string_lossy().into_owned())
 }
