@@ -8,6 +8,9 @@ use tokio::process::Command;
 /// A bare repository, and a clone of it that pushes by path: as somebody else's laptop would over HTTPS.
 pub(crate) struct Repository {
     clone: PathBuf,
+    /// Sent with all that is asked over HTTPS. Given to git in its environment: arguments can be read by everybody, and a
+    /// configuration stays.
+    header: Option<String>,
 }
 
 impl Repository {
@@ -19,7 +22,7 @@ impl Repository {
             }
             std::fs::create_dir_all(folder)?;
         }
-        let repository = Self { clone };
+        let repository = Self { clone, header: None };
         let bare = bare.to_str().context("the folder's name is no UTF-8")?;
         repository.git(&["init", "--quiet", "--bare", "--initial-branch=main", bare]).await?;
         repository.git(&["init", "--quiet", "--initial-branch=main"]).await?;
@@ -29,14 +32,19 @@ impl Repository {
 
     /// Lists the branches of the repository at `url`, with this header.
     pub(crate) async fn look(&self, url: &str, header: &str) -> anyhow::Result<()> {
-        self.git(&["-c", &format!("http.extraHeader={header}"), "ls-remote", "--exit-code", url, "main"]).await
+        self.sending(header).git(&["ls-remote", "--exit-code", url, "main"]).await
     }
 
     /// Clones the repository at `url` into `folder`; the clone sends this header with all that it asks there, also to push.
     pub(crate) async fn clone_over(&self, url: &str, header: &str, folder: PathBuf) -> anyhow::Result<Self> {
         let path = folder.to_str().context("the folder's name is no UTF-8")?;
-        self.git(&["clone", "--quiet", &format!("--config=http.extraHeader={header}"), url, path]).await?;
-        Ok(Self { clone: folder })
+        let there = self.sending(header);
+        there.git(&["clone", "--quiet", url, path]).await?;
+        Ok(Self { clone: folder, ..there })
+    }
+
+    fn sending(&self, header: &str) -> Self {
+        Self { clone: self.clone.clone(), header: Some(header.to_owned()) }
     }
 
     /// The clone.
@@ -84,6 +92,10 @@ impl Repository {
         let person = ["-c", "user.name=A person", "-c", "user.email=person@contoso.example"];
         let mut git = Command::new("git");
         git.current_dir(&self.clone).args(person).args(words);
+        if let Some(header) = &self.header {
+            let setting = [("COUNT", "1"), ("KEY_0", "http.extraHeader"), ("VALUE_0", header)];
+            git.envs(setting.map(|(name, value)| (format!("GIT_CONFIG_{name}"), value)));
+        }
         let done = git.output().await.context("can't run git")?;
         if !done.status.success() {
             let verb = words.iter().find(|word| !word.starts_with('-') && !word.contains('=')).unwrap_or(&"");
