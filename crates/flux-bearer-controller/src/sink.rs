@@ -99,18 +99,22 @@ mod tests {
         let (take, taken) = channel();
         let (read, lines) = channel();
         let dropped = Counter::default();
-        let mut sink = Sink::new(Pipe(taken, read), dropped.clone()).unwrap();
-        for number in 0..2 * WAITING {
-            sink.write_all(format!("{number}\n").as_bytes()).unwrap();
-        }
+        let sink = Sink::new(Pipe(taken, read), dropped.clone()).unwrap();
+        let mut log = sink.clone();
+        let (logged, is_logged) = channel();
+        thread::spawn(move || {
+            (0..2 * WAITING).for_each(|number| log.write_all(format!("{number}\n").as_bytes()).unwrap());
+            logged.send(log).unwrap();
+        });
+        let mut log = is_logged.recv_timeout(Duration::from_secs(10)).expect("whoever logs is held up");
         // One more than waits may be in the hand of the writer.
         let lost = dropped.get();
         assert!((WAITING as u64 - 1..=WAITING as u64).contains(&lost), "{lost}");
         (0..2 * WAITING).for_each(|_| take.send(()).unwrap());
         let kept: Vec<Vec<u8>> = (lost..2 * WAITING as u64).map(|_| lines.recv().unwrap()).collect();
         assert_eq!(kept.first().unwrap(), b"0\n");
-        sink.write_all(b"read again\n").unwrap();
-        Sink::flush(&sink);
+        log.write_all(b"read again\n").unwrap();
+        sink.flush();
         assert_eq!((lines.try_recv().unwrap(), dropped.get()), (b"read again\n".to_vec(), lost));
     }
 }

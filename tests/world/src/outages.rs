@@ -3,16 +3,16 @@
 
 pub mod plot;
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use flux_bearer::secret::RECORD;
 use flux_bearer_sim::faults::{Effect, Fault, Faults};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::holding::Holding;
+use crate::holding::Fillings;
 use crate::identities::state;
 use crate::stage::{NAMESPACE, Stage};
 
@@ -30,9 +30,6 @@ const POINTS: u32 = 97;
 
 /// Seconds after an outage in which all has to be well again. The promise is sixty.
 const AFTERWARDS: u64 = 300;
-
-/// Where a Secret remembers its token's times.
-const RECORD: &str = "flux-bearer.dev/token";
 
 /// Name of the BearerToken and its Secret.
 const NAME: &str = "fleet";
@@ -126,15 +123,9 @@ fn outages() -> impl Iterator<Item = u32> {
 /// When the stage can't be set up, or when it does not recover.
 pub async fn endure(away: Away, lifetime: u32, outage: u32) -> Result<Endured, Error> {
     let stage = Stage::new(state(&[lifetime])?)?;
-    let fillings: Arc<Mutex<Vec<Filling>>> = Arc::default();
-    let (seen, clock) = (Arc::clone(&fillings), stage.world.clock().clone());
-    stage.kube.on_change(move |object| {
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Holding { expires, .. }) = Holding::of(object) else { return };
-        if seen.last().is_none_or(|last| last.expires != expires) {
-            seen.push(Filling { at: clock.now(), expires });
-        }
-    });
+    let fillings = Fillings::default();
+    let (seen, clock) = (fillings.clone(), stage.world.clock().clone());
+    stage.kube.on_change(move |object| seen.note(object, clock.now()));
     stage.bearer_token(NAME, &json!({}));
     let running = stage.start();
     sleep(Duration::from_secs(5)).await;
@@ -149,18 +140,9 @@ pub async fn endure(away: Away, lifetime: u32, outage: u32) -> Result<Endured, E
     let end = stage.world.clock().now();
     sleep(Duration::from_secs(AFTERWARDS)).await;
     running.stop().await;
-    let fillings = fillings.lock().unwrap_or_else(PoisonError::into_inner);
-    let next = fillings.iter().find(|filling| filling.at >= end).ok_or("it has not recovered")?;
-    let pairs = fillings.iter().zip(fillings.iter().skip(1));
-    let expired = pairs.map(|(old, new)| new.at.duration_since(old.expires).as_secs().max(0)).sum::<i64>();
-    let recovered = next.at.duration_since(end).as_secs().unsigned_abs();
-    Ok(Endured { away, lifetime, outage, expired: expired.unsigned_abs(), recovered })
-}
-
-/// That the Secret was filled, at a moment, with a token that expires at another.
-struct Filling {
-    at: Timestamp,
-    expires: Timestamp,
+    let next = fillings.of(NAME).into_iter().find(|filling| filling.at >= end).ok_or("it has not recovered")?;
+    let expired = fillings.expired_seconds(NAME, stage.world.clock().now());
+    Ok(Endured { away, lifetime, outage, expired, recovered: next.at.duration_since(end).as_secs().unsigned_abs() })
 }
 
 fn refresh_at(stage: &Stage) -> Option<Timestamp> {

@@ -210,7 +210,7 @@ impl<'a> Run<'a> {
     fn begin(plan: &'a Plan) -> Result<Self, Error> {
         let stage = Stage::new(state(&[plan.lifetime; SPARE + 1])?)?;
         stage.kube.apply(secret(FOREIGN));
-        let watchdog = Watchdog::new(&stage, plan.lifetime);
+        let watchdog = Watchdog::new(&stage, plan);
         for number in 0..plan.tokens {
             watchdog.allow(&name(number), &client(number));
             stage.bearer_token(&name(number), &json!({"identity": identity(number, &client(number))}));

@@ -140,25 +140,19 @@ pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timesta
         join_all(POLICIES.map(|name| async move { (name, look.policy(name).await) })),
         join_all(INSTALLED.into_iter().filter(|_| rights).map(|kind| look.may_create(kind))),
     );
-    let published = match discovery.as_ref().ok().and_then(issuer::public) {
-        Some(url) => Some(issuer::published(web, &url).await),
-        None => None,
-    };
-    let (accounts, secrets) = tokio::join!(
-        join_all(
-            accounts(namespace, &deployment, &source_controller, &repositories, &tokens).map(|key| look.account(key))
-        ),
+    let named = accounts(namespace, &deployment, &source_controller, &repositories, &tokens);
+    let (published, accounts, secrets) = tokio::join!(
+        published(web, &discovery),
+        join_all(named.map(|key| look.account(key))),
         join_all(secrets(&tokens, &repositories).map(|key| look.metadata(key))),
     );
-    let keys = keys.map(|document| issuer::key_ids(&document));
-    let (accounts, secrets) = (accounts.into_iter().collect(), secrets.into_iter().collect());
     Facts {
         now,
         namespace: namespace.to_owned(),
         server,
         rights,
         discovery,
-        keys,
+        keys: keys.map(|document| issuer::key_ids(&document)),
         published,
         definition,
         policies,
@@ -174,10 +168,16 @@ pub async fn gather(cluster: &Cluster, web: &Http, namespace: &str, now: Timesta
         source_controller,
         repositories,
         automations,
-        accounts,
-        secrets,
+        accounts: accounts.into_iter().collect(),
+        secrets: secrets.into_iter().collect(),
         cloud: Err("nobody has looked".to_owned()),
     }
+}
+
+/// What a public issuer says of itself there; none where the cluster's is not public.
+async fn published(web: &Http, discovery: &Known<Value>) -> Option<Known<Published>> {
+    let url = discovery.as_ref().ok().and_then(issuer::public)?;
+    Some(issuer::published(web, &url).await)
 }
 
 /// The Secrets that are named, each once.

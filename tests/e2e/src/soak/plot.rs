@@ -1,142 +1,107 @@
 //! The run as a picture: memory and descriptors of each process over time, with a line where something was struck.
 
-#![allow(clippy::cast_precision_loss, reason = "what is counted here are minutes and a few names")]
+#![allow(clippy::cast_precision_loss, reason = "what is counted here are minutes")]
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
 
 use super::sampler::{Sample, Value};
 use super::schedule::Fault;
-use super::verdict::{Facts, Mark};
+use super::verdict::Facts;
 
-/// Size of the picture, and of each of its two panels in it.
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 560.0;
-const LEFT: f64 = 56.0;
-const RIGHT: f64 = 944.0;
-const PANELS: [(f64, f64); 2] = [(64.0, 276.0), (324.0, 512.0)];
+/// Width and height in pixels.
+const SIZE: (u32, u32) = (960, 640);
 
-/// Lines across a panel.
-const GRID: u32 = 4;
-
-/// Minutes between two numbers below.
-const MINUTES: usize = 5;
-
-/// One panel: what it shows, and of which value.
+/// What a panel shows, and where its legend hides nothing.
 struct Panel {
     title: &'static str,
-    top: f64,
-    bottom: f64,
-    most: f64,
     value: Value,
+    legend: SeriesLabelPosition,
 }
 
-impl Panel {
-    fn y(&self, value: f64) -> f64 {
-        self.bottom - (self.bottom - self.top) * value / self.most
-    }
-}
+const PANELS: [Panel; 2] = [
+    Panel {
+        title: "resident memory, MiB",
+        value: |sample| sample.resident / 1024.0,
+        legend: SeriesLabelPosition::LowerRight,
+    },
+    Panel {
+        title: "open file descriptors",
+        value: |sample| sample.descriptors,
+        legend: SeriesLabelPosition::MiddleRight,
+    },
+];
 
 /// The picture, as SVG.
-pub(super) fn svg(facts: &Facts) -> Result<String, fmt::Error> {
+pub(super) fn svg(facts: &Facts) -> anyhow::Result<String> {
     let mut text = String::new();
-    draw(&mut text, facts)?;
+    {
+        let sheet = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        sheet.fill(&WHITE)?;
+        for (area, panel) in sheet.split_evenly((PANELS.len(), 1)).iter().zip(PANELS) {
+            draw(area, panel, facts)?;
+        }
+        sheet.present()?;
+    }
     Ok(text)
 }
 
-fn draw(text: &mut String, facts: &Facts) -> fmt::Result {
-    writeln!(
-        text,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>"
-    )?;
-    let titles: [(&'static str, Value); 2] = [
-        ("resident memory, MiB", |sample| sample.resident / 1024.0),
-        ("open file descriptors", |sample| sample.descriptors),
-    ];
-    legend(text)?;
-    for ((title, value), (top, bottom)) in titles.into_iter().zip(PANELS) {
-        let most = facts.samples.iter().map(value).fold(0.0, f64::max);
-        let panel = Panel { title, top, bottom, most: round_up(most * 1.1), value };
-        frame(text, &panel, facts)?;
-        for mark in &facts.marks {
-            strike(text, &panel, facts, mark)?;
-        }
-        for samples in runs(&facts.samples).values() {
-            line(text, &panel, facts, samples)?;
+fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: Panel, facts: &Facts) -> anyhow::Result<()> {
+    let Panel { title, value, legend } = panel;
+    let most = facts.samples.iter().map(value).fold(1.0, f64::max) * 1.1;
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 16))
+        .margin(10)
+        .margin_right(30)
+        .x_label_area_size(24)
+        .y_label_area_size(44)
+        .build_cartesian_2d(0.0..facts.length.as_secs_f64() / 60.0, 0.0..most)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_label_formatter(&|minute| format!("{minute:.0} min"))
+        .y_label_formatter(&|value| format!("{value:.0}"))
+        .draw()?;
+    for group in Group::ALL {
+        let struck = facts.marks.iter().filter(|mark| Group::of(mark.fault) == group).map(|mark| mark.at / 60.0);
+        let lines = struck.map(|at| PathElement::new([(at, 0.0), (at, most)], group.colour()));
+        chart.draw_series(lines)?.label(group.name()).legend(key(group.colour().stroke_width(3)));
+    }
+    for (leads, name, style) in
+        [(true, "the leader", BLACK.stroke_width(2)), (false, "the follower", BLACK.mix(0.5).stroke_width(1))]
+    {
+        let mut labelled = Some(name);
+        for samples in runs(&facts.samples, leads).values() {
+            let points = samples.iter().map(|sample| (sample.at / 60.0, value(sample)));
+            let series = chart.draw_series(LineSeries::new(points, style))?;
+            if let Some(name) = labelled.take() {
+                series.label(name).legend(key(style));
+            }
         }
     }
-    writeln!(text, "</svg>")
+    chart.configure_series_labels().position(legend).border_style(BLACK.mix(0.2)).background_style(WHITE).draw()?;
+    Ok(())
 }
 
-/// The samples of each process, while it led and while it did not.
-fn runs(samples: &[Sample]) -> BTreeMap<(u32, bool), Vec<&Sample>> {
+/// What stands for a line in the legend.
+fn key(style: ShapeStyle) -> impl Fn((i32, i32)) -> PathElement<(i32, i32)> {
+    move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style)
+}
+
+/// The samples of each process, while it led or while it did not.
+fn runs(samples: &[Sample], leads: bool) -> BTreeMap<u32, Vec<&Sample>> {
     let mut runs = BTreeMap::<_, Vec<&Sample>>::new();
-    for sample in samples {
-        runs.entry((sample.process, sample.leads)).or_default().push(sample);
+    for sample in samples.iter().filter(|sample| sample.leads == leads) {
+        runs.entry(sample.process).or_default().push(sample);
     }
     runs
 }
 
-/// Up to a number whose fourth is short: a multiple of 4, 40, 400.
-fn round_up(most: f64) -> f64 {
-    let step = 4.0 * 10_f64.powf(most.max(10.0).log10().floor() - 1.0);
-    (most.max(1.0) / step).ceil() * step
-}
-
-fn x(facts: &Facts, at: f64) -> f64 {
-    LEFT + (RIGHT - LEFT) * at / facts.length.as_secs_f64().max(1.0)
-}
-
-fn frame(text: &mut String, panel: &Panel, facts: &Facts) -> fmt::Result {
-    let Panel { title, top, bottom, most, .. } = panel;
-    writeln!(text, "<text x=\"{LEFT}\" y=\"{}\" font-weight=\"bold\">{title}</text>", top - 8.0)?;
-    for step in 0..=GRID {
-        let value = most * f64::from(step) / f64::from(GRID);
-        let y = panel.y(value);
-        writeln!(text, "<path d=\"M{LEFT} {y:.1}H{RIGHT}\" stroke=\"#ddd\"/>")?;
-        writeln!(text, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{value:.0}</text>", LEFT - 6.0, y + 4.0)?;
-    }
-    for minute in (0..=facts.length.as_secs() / 60).step_by(MINUTES) {
-        let x = x(facts, minute as f64 * 60.0);
-        writeln!(text, "<text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{minute} min</text>", bottom + 18.0)?;
-    }
-    Ok(())
-}
-
-fn strike(text: &mut String, panel: &Panel, facts: &Facts, mark: &Mark) -> fmt::Result {
-    let (x, Panel { top, bottom, .. }) = (x(facts, mark.at), panel);
-    let colour = Group::of(mark.fault).colour();
-    let told = format!("{:.0} s: {}, well again after {:.1} s", mark.at, mark.fault.name(), mark.took);
-    writeln!(
-        text,
-        "<path d=\"M{x:.1} {top}V{bottom}\" stroke=\"{colour}\" opacity=\"0.45\"><title>{told}</title></path>"
-    )
-}
-
-fn line(text: &mut String, panel: &Panel, facts: &Facts, samples: &[&Sample]) -> fmt::Result {
-    let leads = samples.first().is_some_and(|sample| sample.leads);
-    let (colour, width) = if leads { ("#111", 2.0) } else { ("#888", 1.0) };
-    write!(text, "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\" points=\"")?;
-    for sample in samples {
-        write!(text, "{:.1},{:.1} ", x(facts, sample.at), panel.y((panel.value)(sample)))?;
-    }
-    writeln!(text, "\"/>")
-}
-
-fn legend(text: &mut String) -> fmt::Result {
-    let lines = [("the leader", "#111"), ("the follower", "#888")];
-    let marks = Group::ALL.map(|group| (group.name(), group.colour()));
-    for (number, (name, colour)) in lines.into_iter().chain(marks).enumerate() {
-        let x = LEFT + number as f64 * 140.0;
-        writeln!(text, "<path d=\"M{x} 20h18\" stroke=\"{colour}\" stroke-width=\"3\"/>")?;
-        writeln!(text, "<text x=\"{}\" y=\"24\">{name}</text>", x + 24.0)?;
-    }
-    Ok(())
-}
-
 /// What was struck, by colour.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Group {
     Leader,
     Follower,
@@ -165,41 +130,40 @@ impl Group {
         }
     }
 
-    fn colour(self) -> &'static str {
+    fn colour(self) -> RGBAColor {
         match self {
-            Self::Leader => "#d62728",
-            Self::Follower => "#ff9f40",
-            Self::Cluster => "#1f77b4",
-            Self::Azure => "#2ca02c",
+            Self::Leader => RED,
+            Self::Follower => MAGENTA,
+            Self::Cluster => BLUE,
+            Self::Azure => GREEN,
         }
+        .mix(0.45)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "a test that can't go on ends; whole numbers are exact")]
+    #![allow(clippy::unwrap_used, reason = "a test that can't go on ends")]
 
     use super::super::verdict::tests::facts;
     use super::*;
 
     #[test]
-    fn every_process_has_a_line_and_every_strike_a_mark_in_both_panels() {
-        let picture = svg(&facts(|_| 10_240.0)).unwrap();
-        assert_eq!(picture.matches("<polyline").count(), 6);
-        assert_eq!(picture.matches("leader told to end").count(), 2);
-        assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
+    fn every_process_has_a_line_and_what_was_struck_is_named_in_both_panels() {
+        let with = svg(&facts(|_| 10_240.0)).unwrap();
+        let mut spared = facts(|_| 10_240.0);
+        spared.marks.clear();
+        let lines = |picture: &str| picture.matches("<polyline").count();
+        assert_eq!(lines(&with), lines(&svg(&spared).unwrap()) + 2);
+        spared.samples.retain(|sample| sample.leads);
+        assert_eq!(lines(&with), lines(&svg(&spared).unwrap()) + 2 * 3, "the mark, the follower and its key");
+        assert!(!with.contains("NaN") && !with.contains("inf"), "{with}");
     }
 
     #[test]
     fn a_run_in_which_nothing_was_seen_is_an_empty_picture() {
         let mut nothing = facts(|_| 0.0);
         nothing.samples.clear();
-        let picture = svg(&nothing).unwrap();
-        assert!(!picture.contains("<polyline") && !picture.contains("NaN"), "{picture}");
-    }
-
-    #[test]
-    fn the_scale_ends_above_the_most() {
-        assert_eq!([0.0, 12.1, 125.0, 160.0].map(round_up), [4.0, 16.0, 160.0, 160.0]);
+        assert!(!svg(&nothing).unwrap().contains("NaN"));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use fastrand::Rng;
 use flux_bearer_sim::faults::{Effect, Fault};
+use jiff::SignedDuration;
 
 use crate::gate::Death;
 
@@ -117,6 +118,16 @@ impl Plan {
     /// Whether a Secret may go, and with it what the last working identity was.
     pub(super) fn forgets(&self) -> bool {
         self.incidents.iter().any(|incident| matches!(incident.what, Trouble::SecretGone(_) | Trouble::TokenGone(_)))
+    }
+
+    /// How long a request to Kubernetes may be on its way: where several faults delay it, as long as all of them say.
+    pub(super) fn on_the_way(&self) -> SignedDuration {
+        let delay = |incident: &Incident| match &incident.what {
+            Trouble::Kubernetes(fault) | Trouble::Way(_, fault) => fault.delay_ms,
+            _ => None,
+        };
+        let milliseconds = self.incidents.iter().filter_map(delay).sum::<u64>();
+        SignedDuration::from_millis(i64::try_from(milliseconds).unwrap_or(i64::MAX))
     }
 
     /// Seconds after which nothing more begins.

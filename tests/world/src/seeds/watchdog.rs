@@ -9,6 +9,7 @@ use flux_bearer_sim::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::plan::Plan;
 use crate::gate::Gate;
 use crate::holding::Holding;
 use crate::stage::{NAMESPACE, Stage};
@@ -19,9 +20,8 @@ pub(super) const FOREIGN: &str = "foreign";
 /// The key of somebody else in each of our Secrets.
 pub(super) const EXTRA: &str = "somebody-elses";
 
-/// How long after its last renewal a write of the leader may still arrive, in seconds: its deadline, and as long as a plan lets
-/// a request be on its way. It is less than the 35 s after which another one leads.
-const DEADLINE: i64 = 30 + 3;
+/// How long after its last renewal a write of the leader may still leave.
+const DEADLINE: SignedDuration = SignedDuration::from_secs(30);
 
 /// How long after its token's end a status may still say Ready: an expiry is told in whole seconds, by an answer that may
 /// have been late, and writing takes a while.
@@ -37,6 +37,8 @@ pub(super) struct Watchdog {
     began: Timestamp,
     /// How long a token lives.
     lifetime: SignedDuration,
+    /// How long a request may be on its way.
+    on_the_way: SignedDuration,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -69,9 +71,11 @@ struct Secret {
 
 impl Watchdog {
     /// Watches `stage` from now on.
-    pub(super) fn new(stage: &Stage, lifetime: u32) -> Self {
-        let (clock, lifetime) = (stage.world.clock().clone(), SignedDuration::from_secs(i64::from(lifetime)));
-        let watchdog = Self { began: clock.now(), clock, lifetime, seen: Arc::default() };
+    pub(super) fn new(stage: &Stage, plan: &Plan) -> Self {
+        let clock = stage.world.clock().clone();
+        let lifetime = SignedDuration::from_secs(i64::from(plan.lifetime));
+        let watchdog =
+            Self { began: clock.now(), clock, lifetime, on_the_way: plan.on_the_way(), seen: Arc::default() };
         let listener = watchdog.clone();
         stage.kube.on_change(move |object| listener.changed(object));
         watchdog
@@ -156,7 +160,7 @@ impl Watchdog {
         let mut seen = self.seen();
         seen.expired(now, self.lifetime);
         seen.statuses(stage, now);
-        seen.writers(stage);
+        seen.writers(stage, self.on_the_way);
         seen.broken.extend(gates.iter().flat_map(Gate::faults));
         if stage.is_jammed() {
             seen.broken.push("a controller goes round in a circle: it asks Azure without end in one instant".into());
@@ -247,7 +251,7 @@ impl Seen {
     }
 
     /// Whoever wrote held the lease.
-    fn writers(&mut self, stage: &Stage) {
+    fn writers(&mut self, stage: &Stage, on_the_way: SignedDuration) {
         let entries = stage.kube.journal().entries();
         stage.kube.journal().clear();
         for entry in entries {
@@ -260,8 +264,8 @@ impl Seen {
             let earlier = self.leases.iter().rev().find(|(_, at)| *at < request.time);
             let same_instant = self.leases.iter().filter(|(_, at)| *at == request.time);
             let renewed = same_instant.chain(earlier).find(|(holder, _)| *holder == request.user);
-            let age = renewed.map(|(_, at)| request.time.duration_since(*at).as_secs());
-            if age.is_none_or(|age| age > DEADLINE) {
+            let age = renewed.map(|(_, at)| request.time.duration_since(*at));
+            if age.is_none_or(|age| age > DEADLINE + on_the_way) {
                 self.broken.push(format!("`{}` wrote {} without the lease", request.user, request.resource));
             }
         }

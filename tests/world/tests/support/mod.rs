@@ -14,8 +14,9 @@ pub(crate) mod rights;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use flux_bearer::secret::RECORD;
 use flux_bearer_sim::faults::{Effect, Fault};
-use flux_bearer_world::holding::{self, Holding};
+use flux_bearer_world::holding::{self, Fillings};
 use flux_bearer_world::identities::{object, state};
 use flux_bearer_world::stage::{NAMESPACE, Stage};
 use http::Request;
@@ -26,7 +27,7 @@ use tower::ServiceExt;
 /// A stage whose every Secret is watched for the token it holds.
 pub(crate) struct Theatre {
     pub(crate) stage: Stage,
-    held: Arc<Mutex<Vec<Held>>>,
+    fillings: Fillings,
     leases: Arc<Mutex<Vec<Lease>>>,
 }
 
@@ -36,55 +37,37 @@ struct Lease {
     at: Timestamp,
 }
 
-/// That a Secret was filled, at a moment, with a token that expires at another.
-struct Held {
-    secret: String,
-    token: String,
-    at: Timestamp,
-    expires: Timestamp,
-}
-
 impl Theatre {
     /// A stage with one identity a lifetime.
     pub(crate) fn with(lifetimes: &[u32]) -> Self {
         let stage = Stage::new(state(lifetimes).unwrap()).unwrap();
-        let held: Arc<Mutex<Vec<Held>>> = Arc::default();
+        let fillings = Fillings::default();
         let leases: Arc<Mutex<Vec<Lease>>> = Arc::default();
-        let (seen, renewals, clock) = (Arc::clone(&held), Arc::clone(&leases), stage.world.clock().clone());
+        let (seen, renewals, clock) = (fillings.clone(), Arc::clone(&leases), stage.world.clock().clone());
         stage.kube.on_change(move |object| {
             if let Some(holder) = object["spec"]["holderIdentity"].as_str() {
                 renewals.lock().unwrap().push(Lease { holder: holder.to_owned(), at: clock.now() });
             }
-            let Some(Holding { token, expires, .. }) = Holding::of(object) else { return };
-            let secret = object["metadata"]["name"].as_str().unwrap().to_owned();
-            let mut seen = seen.lock().unwrap();
-            if seen.iter().rev().find(|held| held.secret == secret).is_none_or(|held| held.expires != expires) {
-                seen.push(Held { secret, token, at: clock.now(), expires });
-            }
+            seen.note(object, clock.now());
         });
-        Self { stage, held, leases }
+        Self { stage, fillings, leases }
     }
 
     /// How many seconds, since it was first filled, a Secret held a token that had expired. The expiry is the token's own
     /// claim, so that a wrong annotation can't hide it.
     pub(crate) fn expired_seconds(&self, secret: &str) -> u64 {
-        let now = self.stage.world.clock().now();
-        let held = self.held.lock().unwrap();
-        let mine: Vec<&Held> = held.iter().filter(|held| held.secret == secret).collect();
-        assert!(!mine.is_empty(), "{secret} was never filled");
-        let ends = mine.iter().skip(1).map(|next| next.at).chain([now]);
-        let expired = mine.iter().zip(ends).map(|(held, end)| end.duration_since(held.expires).as_secs().max(0));
-        expired.sum::<i64>().unsigned_abs()
+        assert_ne!(self.fillings(secret), 0, "{secret} was never filled");
+        self.fillings.expired_seconds(secret, self.stage.world.clock().now())
     }
 
     /// How often a Secret was filled with another token.
     pub(crate) fn fillings(&self, secret: &str) -> usize {
-        self.held.lock().unwrap().iter().filter(|held| held.secret == secret).count()
+        self.fillings.of(secret).len()
     }
 
     /// Every token that a Secret has held.
     pub(crate) fn tokens(&self) -> Vec<String> {
-        self.held.lock().unwrap().iter().map(|held| held.token.clone()).collect()
+        self.fillings.all().into_iter().map(|filling| filling.token).collect()
     }
 
     /// Everything that the controller has said to people: every BearerToken, every Event, every metric.
@@ -104,7 +87,7 @@ impl Theatre {
     /// What a Secret remembers of its token.
     pub(crate) fn record(&self, secret: &str) -> Value {
         let object = self.stage.kube.get("Secret", NAMESPACE, secret).unwrap();
-        serde_json::from_str(object["metadata"]["annotations"]["flux-bearer.dev/token"].as_str().unwrap()).unwrap()
+        serde_json::from_str(object["metadata"]["annotations"][RECORD].as_str().unwrap()).unwrap()
     }
 
     /// When a GitRepository was last asked to look at once.
