@@ -28,7 +28,7 @@ use flux_bearer_sim::state::State;
 use flux_bearer_sim::world::World;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use kube::Client;
 use prometheus_client::registry::Registry;
@@ -119,7 +119,7 @@ pub struct Machine {
     pub way: Faults,
     /// Where all its requests pass.
     pub gate: Gate,
-    /// By how many milliseconds answers about leases are late on their way back.
+    /// By how many milliseconds the answers to writes of the lease are late on their way back.
     pub late: Arc<AtomicU64>,
 }
 
@@ -129,8 +129,9 @@ impl Machine {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
         match self.way.meet("kubernetes", request.method(), &path).await {
             Verdict::Serve => {
+                let late = path.contains("/leases") && request.method() != Method::GET;
                 let answer = self.gate.kubernetes(life, api, request).await;
-                if path.contains("/leases") {
+                if late {
                     sleep(Duration::from_millis(self.late.load(Ordering::Relaxed))).await;
                 }
                 answer
