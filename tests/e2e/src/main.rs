@@ -13,6 +13,7 @@ mod git;
 mod http_client;
 mod kubelet;
 mod measure;
+mod packets;
 mod pki;
 mod process;
 mod rights;

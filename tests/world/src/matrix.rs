@@ -42,7 +42,7 @@ type Line = (u8, &'static str, &'static str, &'static str, &'static [&'static st
 const TABLE: &[Line] = &[
     (1, "Entra ID is down", "The old token stays and is Ready; `RefreshFailing` says why. Retries back off to a sixtieth of the lifetime, a minute at most", "Zero for half the lifetime less 2 min; recovered within 60 s", &["outage", "native"], ""),
     (2, "Entra ID is down for longer than the token lives", "`Ready` turns False, `TokenExpired`, at the second of the expiry", "Within 1 s of the expiry; recovered within 60 s", &["outage"], ""),
-    (3, "Entra ID swallows what it is sent", "Each call has 10 s", "Nothing waits longer", &[], "Dropped packets are a silent peer in process; the suite in the network namespace drops none"),
+    (3, "Entra ID swallows what it is sent", "Each call has 10 s", "Nothing waits longer", &["silent"], ""),
     (4, "Entra ID is slow, also byte by byte", "As above; others notice nothing", "Others are refreshed within a second of their time", &[], ""),
     (5, "Entra ID answers 429 with `Retry-After`", "It is obeyed, 300 s at most", "No request before its end", &[], ""),
     (6, "IMDS answers 429, 410, 404", "It is waited for over 70 s; at most 20 requests a second and 5 under way", "The limits hold", &[], ""),
