@@ -59,7 +59,7 @@ const TABLE: &[Line] = &[
     (17, "The clock is stepped by hours; the machine sleeps for two", "Monotonic between events, wall time once a minute", "Recovered within 60 s", &[], ""),
     (18, "The node's clock is off", "Expiries are read by the issuer's own `Date`; an offset of 5 min is told", "Zero at an hour either way", &[], ""),
     (19, "The API server is down", "The Secret serves; the token that is due is minted once and waits in memory", "Zero for half the lifetime less 2 min; written within 5 s", &["api_server"], ""),
-    (20, "The API server swallows what it is sent, amid a watch", "Calls have 10 s, the start of a watch 60 s, a silent watch 295 s", "Tokens are on time; the watches come back", &["silent"], "That a watch which is silent ends after 295 s is kube's client's, below what is simulated; the suite stops the API server (SIGSTOP) and drops no packets"),
+    (20, "The API server swallows what it is sent, amid a watch", "Calls have 10 s, the start of a watch 60 s, a silent watch 295 s", "Tokens are on time; the watches come back", &["silent"], "That a watch which is silent ends after 295 s takes five minutes: in process only"),
     (21, "410, a restart, ten thousand objects listed again", "Lists come in pages of 100; nothing is minted", "No mint, no write", &["api_server"], "Memory is measured: `tests/e2e/measure`"),
     (22, "Others write the Secret all the time", "A write is pinned to a version; on 409 it is looked at again", "At most two writes a token", &[], ""),
     (23, "429 of the API server's priority and fairness", "`Retry-After` is obeyed", "No write before its end", &[], ""),

@@ -190,6 +190,12 @@ impl Kube {
         self.store().close_watches();
     }
 
+    /// Lets every live watch fall silent: it stays open and tells nothing any more, not even its end, as one whose packets are
+    /// dropped. Whoever watches anew is told again.
+    pub fn silence_watches(&self) {
+        self.store().silence_watches();
+    }
+
     /// Runs a write, then tells the listener what it stored.
     fn change<T>(&self, write: impl FnOnce(&mut Store) -> T) -> T {
         let (result, committed) = {

@@ -38,7 +38,10 @@ pub(super) struct Collection {
     compacted: u64,
     /// The last change that is no longer remembered. A live watch that has read it lacks nothing.
     forgotten: u64,
-    signal: watch::Sender<u64>,
+    /// Wakes live watches, and says whether they have fallen silent.
+    signal: watch::Sender<bool>,
+    /// That of watches which have.
+    silent: Vec<watch::Sender<bool>>,
 }
 
 /// One write.
@@ -70,7 +73,7 @@ impl Store {
         if let Some(collection) = self.collections.get_mut(&key) {
             collection.resource = resource;
         } else {
-            self.collections.insert(key, Collection::new(resource, self.revision));
+            self.collections.insert(key, Collection::new(resource));
         }
     }
 
@@ -139,7 +142,17 @@ impl Store {
     /// Ends every live watch, as a restart of the server does.
     pub(super) fn close_watches(&mut self) {
         for collection in self.collections.values_mut() {
-            collection.signal = watch::Sender::new(self.revision);
+            collection.signal = watch::Sender::new(false);
+            collection.silent.clear();
+        }
+    }
+
+    /// Lets every live watch fall silent; later ones are not.
+    pub(super) fn silence_watches(&mut self) {
+        for collection in self.collections.values_mut() {
+            let signal = std::mem::replace(&mut collection.signal, watch::Sender::new(false));
+            signal.send_replace(true);
+            collection.silent.push(signal);
         }
     }
 
@@ -155,13 +168,20 @@ impl Store {
 }
 
 impl Collection {
-    fn new(resource: Arc<ServedResource>, revision: u64) -> Self {
-        let signal = watch::Sender::new(revision);
-        Self { resource, objects: BTreeMap::new(), history: VecDeque::new(), compacted: 0, forgotten: 0, signal }
+    fn new(resource: Arc<ServedResource>) -> Self {
+        Self {
+            resource,
+            objects: BTreeMap::new(),
+            history: VecDeque::new(),
+            compacted: 0,
+            forgotten: 0,
+            signal: watch::Sender::new(false),
+            silent: Vec::new(),
+        }
     }
 
     fn remember(&mut self, change: Change) {
-        self.signal.send_replace(change.revision);
+        self.signal.send_replace(false);
         self.history.push_back(change);
         if self.history.len() > HISTORY
             && let Some(oldest) = self.history.pop_front()
@@ -171,8 +191,8 @@ impl Collection {
         }
     }
 
-    /// Wakes at every write, and fails once watches have to end.
-    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+    /// Wakes at every write, says whether watches have fallen silent, and fails once they have to end.
+    pub(super) fn subscribe(&self) -> watch::Receiver<bool> {
         self.signal.subscribe()
     }
 

@@ -41,7 +41,7 @@ struct Watch {
     bookmarks: bool,
     next_bookmark: Instant,
     deadline: Instant,
-    woken: watch::Receiver<u64>,
+    woken: watch::Receiver<bool>,
     /// What is sent first.
     first: Vec<u8>,
     over: bool,
@@ -109,6 +109,9 @@ impl Watch {
 
     async fn next(mut self) -> Option<(Bytes, Self)> {
         loop {
+            if *self.woken.borrow() {
+                std::future::pending::<()>().await;
+            }
             let lines = self.take_lines();
             if !lines.is_empty() {
                 return Some((lines.into(), self));

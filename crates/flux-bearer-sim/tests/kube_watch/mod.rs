@@ -97,6 +97,19 @@ async fn a_watcher_recovers_from_a_compaction_with_a_new_list() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_has_fallen_silent_tells_nothing_and_the_next_one_does() {
+    let (kube, client) = world();
+    let api = secrets(&client);
+    let mut silent = pin!(api.watch(&WatchParams::default(), "0").await.unwrap());
+    kube.silence_watches();
+    kube.apply(secret("a"));
+    let nothing = tokio::time::timeout(Duration::from_hours(24), silent.next()).await;
+    assert!(nothing.is_err(), "not even its end: {nothing:?}");
+    let mut next = pin!(api.watch(&WatchParams::default(), "0").await.unwrap());
+    assert!(matches!(next.next().await.unwrap().unwrap(), WatchEvent::Added(_)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_streaming_list_ends_with_its_bookmark() {
     let (kube, client) = world();
     kube.apply(secret("a"));

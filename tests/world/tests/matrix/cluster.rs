@@ -35,6 +35,25 @@ fn writes(theatre: &Theatre) -> Vec<Timestamp> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn row_20_watches_that_fall_silent_are_begun_anew_within_five_minutes() {
+    let theatre = one(3600);
+    let _running = theatre.stage.start();
+    minutes(1).await;
+    theatre.stage.kube.silence_watches();
+    theatre.stage.bearer_token("late", &json!({}));
+    let mut secret = theatre.stage.kube.get("Secret", NAMESPACE, "flux-system").unwrap();
+    secret["data"]["bearerToken"] = "b29wcw==".into();
+    theatre.stage.kube.apply(secret);
+    minutes(3).await;
+    assert_eq!(theatre.stage.says("late", "Ready"), "", "nothing is told on a silent watch");
+    minutes(2).await;
+    assert_eq!(theatre.stage.says("late", "Ready"), "True Succeeded");
+    assert_eq!(theatre.clone("flux-system").await, 200, "what was changed meanwhile is put right");
+    minutes(300).await;
+    assert_eq!(theatre.expired_seconds("flux-system"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn row_21_a_history_that_is_gone_costs_one_list_and_no_token() {
     let theatre = Theatre::with(&[3600]);
     for number in 0..500 {
