@@ -30,7 +30,7 @@ pub const APPLICATION: usize = 900;
 /// The client secret of the application.
 pub const SECRET: &str = "s3cret~with/+chars";
 
-/// A state with one managed identity a lifetime (in seconds), and one application.
+/// A state with one managed identity a lifetime (in seconds), and one application whose tokens live as long as the first.
 pub fn state(lifetimes: &[u32]) -> Result<State, StateError> {
     let identity = |(number, lifetime): (usize, &u32)| {
         format!(
@@ -58,6 +58,7 @@ tenants:
       - name: application
         clientId: {application}
         objectId: {application_object}
+        tokenLifetimeSeconds: {application_lifetime}
         secrets: [{{value: "{SECRET}"}}]
 imds: {{userAssigned: [{first}], cache: false}}
 organizations:
@@ -73,6 +74,7 @@ organizations:
 "#,
         first = client(0),
         application = client(APPLICATION),
+        application_lifetime = lifetimes.first().unwrap_or(&3600),
         application_object = object(APPLICATION),
         members = members.join(", "),
         readers = objects.join(", "),

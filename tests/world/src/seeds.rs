@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use flux_bearer::flux::REQUESTED_AT;
 use flux_bearer_sim::faults::{Effect, Fault};
 use jiff::SignedDuration;
@@ -31,7 +33,7 @@ use self::cast::{Actor, Order};
 pub use self::plan::{Incident, Plan, Trouble};
 use self::watchdog::{EXTRA, FOREIGN, Watchdog};
 use crate::gate::Gate;
-use crate::identities::{REPOSITORY, client, state};
+use crate::identities::{APPLICATION, REPOSITORY, SECRET, TENANT, client, object, state};
 use crate::stage::{LEASE, NAMESPACE, Stage};
 
 /// After everything has to be well again: how long it is watched for being so, in seconds.
@@ -43,6 +45,12 @@ const CALM_WRITES: usize = 20;
 
 /// Of several identities each BearerToken has its own; this one is what it may be given for another.
 const SPARE: usize = 9;
+
+/// Number of the BearerToken that signs in with a client secret.
+const PRINCIPAL: usize = 3;
+
+/// Name of the Secret with that.
+const CREDENTIAL: &str = "credential";
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -209,11 +217,12 @@ struct Moment {
 impl<'a> Run<'a> {
     fn begin(plan: &'a Plan) -> Result<Self, Error> {
         let stage = Stage::new(state(&[plan.lifetime; SPARE + 1])?)?;
-        stage.kube.apply(secret(FOREIGN));
+        stage.kube.apply(secret(FOREIGN, "key", "value"));
+        stage.kube.apply(credential());
         let watchdog = Watchdog::new(&stage, plan);
         for number in 0..plan.tokens {
-            watchdog.allow(&name(number), &client(number));
-            stage.bearer_token(&name(number), &json!({"identity": identity(number, &client(number))}));
+            watchdog.allow(&name(number), &own_client(number));
+            stage.bearer_token(&name(number), &json!({"identity": identity(number, &own_client(number))}));
             stage.git_repository(&name(number), &name(number), REPOSITORY);
         }
         let names = ["a", "b"].into_iter().take(plan.replicas);
@@ -328,6 +337,10 @@ impl<'a> Run<'a> {
                     way.set(Fault { name, path, effect: Some(Effect::Refuse), ..Fault::default() });
                 });
             }),
+            Trouble::CredentialGone => {
+                stage.kube.delete("Secret", NAMESPACE, CREDENTIAL);
+            }
+            Trouble::WatchesSilent => stage.kube.silence_watches(),
             Trouble::WatchesEnd => stage.kube.close_watches(),
             Trouble::HistoryGone => {
                 stage.kube.compact();
@@ -363,12 +376,15 @@ impl<'a> Run<'a> {
             Trouble::Way(machine, fault) => self.on(*machine, |actor| {
                 actor.machine.way.clear(&fault.name);
             }),
+            Trouble::CredentialGone => {
+                stage.kube.apply(credential());
+            }
             Trouble::RightsGone => self.readers(true)?,
             Trouble::Intruder => {
                 stage.kube.delete("BearerToken", NAMESPACE, FOREIGN);
             }
             Trouble::Suspended(token) => self.respec(*token, "suspend", json!(false)),
-            Trouble::NoIdentity(token) => self.respec(*token, "identity", identity(*token, &client(*token))),
+            Trouble::NoIdentity(token) => self.respec(*token, "identity", identity(*token, &own_client(*token))),
             Trouble::TokenGone(token) => {
                 if let Some(spec) = self.gone().remove(&name(*token)) {
                     stage.bearer_token(&name(*token), &spec);
@@ -388,7 +404,7 @@ impl<'a> Run<'a> {
     }
 
     fn readers(&self, may: bool) -> Result<(), Error> {
-        let everybody: Vec<String> = (0..=SPARE).map(crate::identities::object).collect();
+        let everybody: Vec<String> = (0..=SPARE).chain([APPLICATION]).map(object).collect();
         self.stage.world.edit(|state| {
             let organizations = state.organizations.iter_mut();
             let projects = organizations.flat_map(|organization| &mut organization.projects);
@@ -452,7 +468,8 @@ impl<'a> Run<'a> {
         }
         let said = ["BearerToken", "Event"].into_iter().flat_map(|kind| self.stage.kube.list(kind));
         // Every token begins like this: it is `{"` in base64.
-        if said.map(|object| object.to_string()).any(|text| text.contains("eyJ")) {
+        let tells = |text: String| ["eyJ", SECRET].iter().any(|credential| text.contains(credential));
+        if said.map(|object| object.to_string()).any(tells) {
             self.watchdog.bark("a token is in a status or an event".into());
         }
         if let Some(actor) = self.actors.iter().find(|actor| !actor.is_well()) {
@@ -466,13 +483,29 @@ fn name(number: usize) -> String {
     format!("fleet-{number}")
 }
 
-/// The identity of this client, for a BearerToken of this number: the first has that of its machine.
-fn identity(number: usize, client: &str) -> Value {
-    let kind = if number == 0 { "ManagedIdentity" } else { "WorkloadIdentity" };
-    json!({"type": kind, "clientId": client})
+/// The client of a BearerToken's own identity.
+fn own_client(number: usize) -> String {
+    client(if number == PRINCIPAL { APPLICATION } else { number })
 }
 
-fn secret(name: &str) -> Value {
-    let metadata = json!({"name": name, "namespace": NAMESPACE});
-    json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"key": "dmFsdWU="}})
+/// The identity of this client, for a BearerToken of this number: the first has that of its machine.
+fn identity(number: usize, client: &str) -> Value {
+    match number {
+        0 => json!({"type": "ManagedIdentity", "clientId": client}),
+        PRINCIPAL => {
+            let secret = json!({"name": CREDENTIAL});
+            json!({"type": "ClientSecret", "clientId": client, "tenantId": TENANT, "secretRef": secret})
+        }
+        _ => json!({"type": "WorkloadIdentity", "clientId": client}),
+    }
+}
+
+/// The Secret with the client secret of the application.
+fn credential() -> Value {
+    secret(CREDENTIAL, "clientSecret", SECRET)
+}
+
+fn secret(name: &str, key: &str, value: &str) -> Value {
+    let (metadata, data) = (json!({"name": name, "namespace": NAMESPACE}), json!({key: BASE64.encode(value)}));
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
 }

@@ -75,7 +75,9 @@ async fn api_server(world: &World<'_>) -> anyhow::Result<()> {
     let mints = world.azure().seen().await?.mints();
     drop(drops);
     let seconds = written(world, HEARD).await?;
-    world.story.tell(&format!("the API server was silent for {SILENCE:?}: {mints} mints, a token {seconds:.1} s later"));
+    world
+        .story
+        .tell(&format!("the API server was silent for {SILENCE:?}: {mints} mints, a token {seconds:.1} s later"));
     ensure!(mints == 1, "{mints} tokens were made for one refresh");
     Ok(())
 }

@@ -28,6 +28,9 @@ const TAKEOVER: u32 = 35 + 5 + 60 + 30;
 /// Seconds of a lease that is not renewed: one renewal that is still answered, all of the lease, and some more.
 const STARVED: u32 = 60;
 
+/// Seconds until a watch on which nothing is heard is begun anew.
+const SILENT: u32 = 295;
+
 /// A run: its cluster, and what happens to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -77,6 +80,10 @@ pub enum Trouble {
     SecretSpoiled(usize),
     /// Somebody asks for a refresh of a BearerToken.
     Requested(usize),
+    /// The credential that a BearerToken signs in with is away.
+    CredentialGone,
+    /// Every watch falls silent, with its connection open.
+    WatchesSilent,
     /// Every watch ends.
     WatchesEnd,
     /// Every watch ends, and the API server has forgotten what it would go on from.
@@ -150,6 +157,8 @@ impl Plan {
         match rng.u32(0..12) {
             0 => Some(Incident { at, lasting, what: Trouble::TokenGone(rng.usize(0..self.tokens)) }),
             1 => Some(Incident { at, lasting: STARVED, what: Trouble::LeaseStarved(rng.usize(0..self.replicas)) }),
+            2 => Some(Incident { at, lasting: SILENT, what: Trouble::WatchesSilent }),
+            3 => Some(Incident { at, lasting, what: Trouble::CredentialGone }),
             _ => None,
         }
     }
@@ -203,7 +212,7 @@ impl Incident {
                 }
                 _ => RETRY,
             },
-            Trouble::NoIdentity(_) | Trouble::RightsGone => PERMANENT,
+            Trouble::NoIdentity(_) | Trouble::RightsGone | Trouble::CredentialGone => PERMANENT,
             Trouble::SecretGone(_)
             | Trouble::SecretSpoiled(_)
             | Trouble::TokenGone(_)
@@ -235,6 +244,7 @@ impl Incident {
                     | Trouble::Suspended(_)
                     | Trouble::Requested(_)
                     | Trouble::OtherIdentity(_)
+                    | Trouble::CredentialGone
             )
     }
 }
@@ -339,6 +349,8 @@ impl fmt::Display for Trouble {
             Self::SecretGone(token) => write!(f, "Secret {token} is deleted"),
             Self::SecretSpoiled(token) => write!(f, "the token of Secret {token} is overwritten"),
             Self::Requested(token) => write!(f, "a refresh of BearerToken {token} is asked for"),
+            Self::CredentialGone => write!(f, "the credential that a BearerToken signs in with is away"),
+            Self::WatchesSilent => write!(f, "every watch falls silent"),
             Self::WatchesEnd => write!(f, "every watch ends"),
             Self::HistoryGone => write!(f, "every watch ends and has to list again"),
             Self::LeaseGone => write!(f, "the Lease is deleted"),
