@@ -86,7 +86,7 @@ const TABLE: &[Line] = &[
     (44, "Azure DevOps doesn't let the identity in: TF401019, TF401444, VS800075, 203, 302", "The token is written; `Accessible` is False with the command", "A probe in 5 min", &["push"], ""),
     (45, "Azure DevOps answers 429, or not at all", "The probe waits, the refresh doesn't", "Zero", &[], ""),
     (46, "A thousand are due in one second", "Spread over the window by uid; one mint an identity", "At most a tenth of them in ten seconds", &[], ""),
-    (47, "A namespace flaps", "Concurrency is bounded, work is done in order, no key twice while another waits", "Zero for the others, seconds late at most", &[], "There is no queue a namespace: others wait for one turn of each that flaps"),
+    (47, "A namespace flaps", "Concurrency is bounded, namespaces take turns, no key twice while another of its namespace waits", "Zero for the others, a second late at most", &[], ""),
     (48, "The disk is full, the root read-only", "Nothing is written to it", "No call that writes a file", &["from_nothing"], ""),
     (49, "A scraper hangs, or ten thousand come", "At most 16 connections at a time, a minute each; scrapes read memory and hold no lock meanwhile", "Places come back after a minute", &[], ""),
     (50, "Nobody reads the log", "1 024 lines wait, what comes then is dropped: `flux_bearer_log_lines_dropped_total`", "Nobody who logs waits", &[], ""),
