@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::cast::{Actor, Order};
 pub use self::plan::{Incident, Plan, Trouble};
-use self::watchdog::{EXTRA, FOREIGN, Watchdog};
+use self::watchdog::{ADOPTED, EXTRA, FOREIGN, Watchdog};
 use crate::gate::Gate;
 use crate::identities::{APPLICATION, REPOSITORY, SECRET, TENANT, client, object, state};
 use crate::stage::{LEASE, NAMESPACE, Stage};
@@ -360,6 +360,15 @@ impl<'a> Run<'a> {
                 let spec = json!({"identity": identity(0, &client(0)), "repositories": [REPOSITORY]});
                 stage.bearer_token(FOREIGN, &spec);
             }
+            Trouble::Adoption => {
+                stage.kube.apply(secret(ADOPTED, EXTRA, "key"));
+                self.watchdog.put_extra(ADOPTED);
+                self.watchdog.allow(ADOPTED, &client(0));
+                // Only a token that opens something may take the place of what was there.
+                let identity = identity(0, &client(0));
+                let spec = json!({"identity": identity, "repositories": [REPOSITORY], "secret": {"adopt": true}});
+                stage.bearer_token(ADOPTED, &spec);
+            }
         }
         Ok(())
     }
@@ -382,6 +391,10 @@ impl<'a> Run<'a> {
             Trouble::RightsGone => self.readers(true)?,
             Trouble::Intruder => {
                 stage.kube.delete("BearerToken", NAMESPACE, FOREIGN);
+            }
+            Trouble::Adoption => {
+                self.watchdog.let_go(ADOPTED);
+                stage.kube.delete("BearerToken", NAMESPACE, ADOPTED);
             }
             Trouble::Suspended(token) => self.respec(*token, "suspend", json!(false)),
             Trouble::NoIdentity(token) => self.respec(*token, "identity", identity(*token, &own_client(*token))),

@@ -100,6 +100,8 @@ pub enum Trouble {
     OtherIdentity(usize),
     /// One BearerToken more is there: it names a Secret of somebody else.
     Intruder,
+    /// One BearerToken more is there, until the end: it is told to adopt the Secret of somebody else.
+    Adoption,
     /// Somebody deletes a BearerToken, and makes it anew in the end.
     TokenGone(usize),
     /// A machine's renewal of the lease is answered late and its next ones are not, while refreshes of every BearerToken are
@@ -159,6 +161,7 @@ impl Plan {
             1 => Some(Incident { at, lasting: STARVED, what: Trouble::LeaseStarved(rng.usize(0..self.replicas)) }),
             2 => Some(Incident { at, lasting: SILENT, what: Trouble::WatchesSilent }),
             3 => Some(Incident { at, lasting, what: Trouble::CredentialGone }),
+            4 => Some(Incident { at, lasting, what: Trouble::Adoption }),
             _ => None,
         }
     }
@@ -219,7 +222,8 @@ impl Incident {
             | Trouble::Suspended(_)
             | Trouble::Requested(_)
             | Trouble::OtherIdentity(_)
-            | Trouble::Intruder => RETRY,
+            | Trouble::Intruder
+            | Trouble::Adoption => RETRY,
             // The machine's clock is looked at once a minute.
             Trouble::Clock(..) => 60 + RETRY,
             _ => TAKEOVER,
@@ -229,7 +233,7 @@ impl Incident {
     /// Whether no Secret may lose its token by it: a commit that is wrong, or a right that is gone, is outlived by the last
     /// working identity.
     pub(super) fn is_outlived(&self) -> bool {
-        matches!(self.what, Trouble::NoIdentity(_) | Trouble::RightsGone | Trouble::Intruder)
+        matches!(self.what, Trouble::NoIdentity(_) | Trouble::RightsGone | Trouble::Intruder | Trouble::Adoption)
     }
 
     /// Whether a status may be old meanwhile: nobody is there to write it, or can.
@@ -359,6 +363,7 @@ impl fmt::Display for Trouble {
             Self::NoIdentity(token) => write!(f, "BearerToken {token} names an identity that doesn't exist"),
             Self::OtherIdentity(token) => write!(f, "BearerToken {token} names another identity from now on"),
             Self::Intruder => write!(f, "one BearerToken more names a Secret of somebody else"),
+            Self::Adoption => write!(f, "one BearerToken more adopts the Secret of somebody else"),
             Self::TokenGone(token) => write!(f, "BearerToken {token} is deleted"),
             Self::LeaseStarved(machine) => {
                 write!(

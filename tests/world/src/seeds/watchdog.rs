@@ -17,6 +17,9 @@ use crate::stage::{NAMESPACE, Stage};
 /// A Secret of somebody else, with a name that no BearerToken has.
 pub(super) const FOREIGN: &str = "foreign";
 
+/// A Secret of somebody else that a BearerToken is told to adopt.
+pub(super) const ADOPTED: &str = "adopted";
+
 /// The key of somebody else in each of our Secrets.
 pub(super) const EXTRA: &str = "somebody-elses";
 
@@ -89,6 +92,11 @@ impl Watchdog {
     /// The key of somebody else is in this Secret from now on.
     pub(super) fn put_extra(&self, secret: &str) {
         self.seen().secrets.entry(secret.to_owned()).or_default().extra = true;
+    }
+
+    /// Nobody fills this Secret any more: what is in it may expire.
+    pub(super) fn let_go(&self, secret: &str) {
+        self.seen().secrets.remove(secret);
     }
 
     /// This Secret was deleted, and what was in it.
