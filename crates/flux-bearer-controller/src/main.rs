@@ -40,6 +40,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         bail!("another crypto library was installed first");
     }
     let args = Args::parse();
+    keep_from_dumps()?;
     let clock = Clock::system();
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -48,6 +49,14 @@ async fn main() -> anyhow::Result<ExitCode> {
     let ended = control(args, clock, metrics, registry).await;
     log.flush();
     ended
+}
+
+/// Keeps tokens from core dumps, which a node may store where `core_pattern` says, and from debuggers of the same user.
+fn keep_from_dumps() -> anyhow::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .context("core dumps can't be turned off (PR_SET_DUMPABLE)")?;
+    Ok(())
 }
 
 /// Runs until it is told to stop, or must not go on.
