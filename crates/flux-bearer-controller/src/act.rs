@@ -14,12 +14,9 @@ use flux_bearer::resource::{BearerTokenStatus, Format};
 use flux_bearer::schedule::{Failing, is_usable};
 use flux_bearer::secret::{Held, Record, Release, Version, cleaning, field_manager, manifest, release, sole_manager};
 use flux_bearer::token::Token;
-use flux_bearer_azure::http::Http;
-use flux_bearer_azure::probe::probe;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -34,6 +31,7 @@ use crate::mints::Mints;
 use crate::notifications::Outbox;
 use crate::observe::{decide_about, identities};
 use crate::queue::Queue;
+use crate::repositories::Repositories;
 use crate::watch::secrets::Sight;
 
 /// Steps that one BearerToken may take in a row. From nothing to filled takes five; more means that something is contested.
@@ -42,9 +40,6 @@ const MAX_STEPS: usize = 16;
 /// Longest pause between two writes that fail by themselves: the token waits in memory, and an API server that is back
 /// should have it at once. A sixtieth of this is the cap of the backoff.
 const WRITE_BACKOFF: Duration = Duration::from_secs(300);
-
-/// Probes at the same time.
-pub const MAX_PROBES: usize = 8;
 
 /// When a Secret that could not be let go is tried again.
 const RELEASE_AGAIN: Duration = Duration::from_secs(60);
@@ -62,12 +57,10 @@ pub struct Loop {
     pub mints: Arc<Mints>,
     /// The Kubernetes API.
     pub kubernetes: Kubernetes,
-    /// The way to Azure DevOps.
-    pub azure_devops: Http,
+    /// The way to the repositories.
+    pub repositories: Repositories,
     /// The probes under way.
     pub probes: Mutex<JoinSet<()>>,
-    /// Bounds them: Azure DevOps counts what an identity asks.
-    pub probe_turns: Semaphore,
     /// Wall time.
     pub clock: Clock,
     /// Until when this process may write.
@@ -338,7 +331,7 @@ impl Loop {
         let mut probes = lock(&self.probes);
         while probes.try_join_next().is_some() {}
         probes.spawn(async move {
-            let answers = work.ask(repositories, &token).await;
+            let answers = work.repositories.ask(&identity, repositories, &token).await;
             let at = work.clock.now();
             let probe = Probe { fingerprint: token.fingerprint.clone(), identity, at, answers };
             if probe.wants_newer() {
@@ -355,18 +348,6 @@ impl Loop {
         let repositories = wanted.map(|wanted| wanted.repositories).unwrap_or_default();
         index.get_mut(key)?.probing = true;
         Some(repositories)
-    }
-
-    async fn ask(&self, repositories: Vec<Repository>, token: &Token) -> Vec<(Repository, Result<(), Box<Failure>>)> {
-        let mut answers = Vec::with_capacity(repositories.len());
-        for repository in repositories {
-            // An error would mean that the semaphore is closed, which it never is.
-            let _turn = self.probe_turns.acquire().await.ok();
-            let answer = probe(&self.azure_devops, &repository, &token.secret).await;
-            self.metrics.probed(answer.as_ref().map(|&()| ()));
-            answers.push((repository, answer.map_err(Box::new)));
-        }
-        answers
     }
 
     fn probed(&self, key: &Key, probe: Probe) {

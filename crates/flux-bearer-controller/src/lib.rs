@@ -2,7 +2,7 @@
 //!
 //! Gather, decide, act: [`observe`] turns what is known into an observation, `flux_bearer::decide` says what to do, [`act`]
 //! does it. What is known comes from watches ([`watch`]) into one lean [`index`]; what is due waits in one [`queue`]; every
-//! token is minted once an identity ([`mints`]).
+//! token is minted once an identity ([`mints`]), and tried on its [`repositories`].
 //!
 //! What may be in this crate: Kubernetes, time and the wiring. What a token is for, when it is due and what a failure means
 //! are the rules' (`flux-bearer`); what Azure is asked is the wire's (`flux-bearer-azure`).
@@ -23,6 +23,7 @@ pub mod notifications;
 pub mod observe;
 pub mod preflight;
 pub mod queue;
+pub mod repositories;
 pub mod run;
 pub mod server;
 pub mod sink;

@@ -8,11 +8,11 @@ use flux_bearer_azure::http::Http;
 use flux_bearer_azure::mint::Azure;
 use flux_bearer_azure::workload::Assertion;
 use kube::{Api, Client};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::act::{Loop, MAX_PROBES};
+use crate::act::Loop;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::index::{Index, Key};
@@ -24,6 +24,7 @@ use crate::mints::Mints;
 use crate::notifications::{Outbox, Receiver};
 use crate::preflight::{Clocks, Preflight};
 use crate::queue::Queue;
+use crate::repositories::Repositories;
 use crate::watch::secrets::Sight;
 use crate::watch::{self as watches, Scope};
 
@@ -167,9 +168,8 @@ fn assemble(settings: &Settings, parts: &Parts, outbox: Outbox, leadership: Lead
         queue,
         mints: Arc::new(mints),
         kubernetes,
-        azure_devops: parts.azure_devops.clone(),
+        repositories: Repositories::new(parts.azure_devops.clone(), parts.metrics.clone()),
         probes: Mutex::default(),
-        probe_turns: Semaphore::new(MAX_PROBES),
         clock: parts.clock.clone(),
         leadership,
         metrics: parts.metrics.clone(),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flux_bearer_sim::faults::{Effect, Fault};
 use flux_bearer_sim::journal::Endpoint;
 use flux_bearer_sim::state::FederatedCredential;
-use flux_bearer_world::identities::{ISSUER, SUBJECT, TENANT, client};
+use flux_bearer_world::identities::{ISSUER, REPOSITORY, SUBJECT, TENANT, client};
 use flux_bearer_world::stage::AUDIENCE;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -242,4 +242,26 @@ async fn row_40_a_key_that_was_rotated_is_nobodys_trouble_and_another_issuer_is_
         assert_eq!(theatre.stage.says("flux-system", "RefreshFailing"), "", "{code}");
     }
     assert_eq!(theatre.expired_seconds("flux-system"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_45_an_identity_that_is_asked_to_wait_waits_for_all_its_bearer_tokens() {
+    let theatre = Theatre::with(&[3600]);
+    let effect = Effect::Answer { status: 503, retry_after: Some(240), content_type: None, body: String::new() };
+    theatre.stage.world.faults().set(Fault { path: Some("info/refs".into()), ..fault(None, Some(effect)) });
+    let _running = theatre.stage.start();
+    let asked = || theatre.stage.world.journal().requests(Endpoint::GitRefs).len();
+    for name in ["first", "second", "third"] {
+        theatre.stage.bearer_token(name, &json!({"repositories": [REPOSITORY]}));
+        seconds(10).await;
+        assert_eq!(theatre.stage.says(name, "Accessible"), "False AzureDevOpsUnavailable");
+        assert_eq!(asked(), 1, "{name} asks although the repository wants to be left alone");
+    }
+    theatre.stage.world.faults().clear_all();
+    minutes(3).await;
+    assert_eq!(asked(), 1);
+    minutes(2).await;
+    for name in ["first", "second", "third"] {
+        assert_eq!(theatre.stage.says(name, "Accessible"), "True RepositoriesOpen");
+    }
 }
