@@ -201,3 +201,14 @@ impl Input for Terminal {
         .boxed()
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::process::{DumpableBehavior, dumpable_behavior};
+
+    #[test]
+    fn the_process_leaves_no_core_dump() {
+        drop(super::edge());
+        assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
+    }
+}

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use serde_json::Value;
+use anyhow::ensure;
 use tokio::time::{Instant, sleep};
 
 use crate::audit;
+use crate::cluster::Condition;
 use crate::controller::BEARER_TOKEN;
 use crate::kubelet::Running;
 use crate::packets::{API_SERVER, AZURE, Drops};
@@ -55,11 +55,9 @@ async fn azure(world: &World<'_>) -> anyhow::Result<()> {
     world.refreshed().await?;
     let drops = Drops::of(AZURE)?;
     let said = wait_for("a call to be given up", DUE + CALL, async || {
-        let stored = world.cluster.get(BEARER_TOKEN).await?;
-        let conditions = stored.pointer("/status/conditions").and_then(Value::as_array).context("no conditions")?;
-        let failing = conditions.iter().find(|condition| condition.get("type") == Some(&"RefreshFailing".into()));
-        let failing = failing.context("no call has failed")?;
-        Ok(failing.get("message").and_then(Value::as_str).unwrap_or_default().to_owned())
+        let failing = Condition::of(&world.cluster.get(BEARER_TOKEN).await?, "RefreshFailing");
+        ensure!(failing.status == "True", "no call has failed");
+        Ok(failing.message)
     })
     .await?;
     drop(drops);
