@@ -24,29 +24,33 @@ pub(crate) async fn run(run: &Run, name: &str) -> anyhow::Result<bool> {
         let names: Vec<&str> = ALL.iter().map(|test| test.name).collect();
         bail!("no test's name contains {name:?}; there are {}", names.join(", "));
     }
-    let (mut passed, mut used, mut canary) = (0, Used::default(), Canary::new()?);
+    let (mut failed, mut used, mut canary) = (Vec::new(), Used::default(), Canary::new()?);
     for test in &chosen {
-        passed += usize::from(one(run, test, &mut canary).await);
+        if let Err(error) = one(run, test, &mut canary).await {
+            failed.push((test.name, error));
+        }
         let log = run.folder.join(test.name).join("audit.log");
         // A test without a cluster has none.
         if log.exists() {
             used.add(&log)?;
         }
     }
-    let failed = chosen.len() - passed;
     println!("looked for credentials in {}", canary.told());
     let allowed = used.tell();
     if !allowed {
         println!("FAILED: the controller used a right that the design does not give it");
     }
-    if failed == 0 && allowed {
+    let passed = failed.is_empty() && allowed;
+    if passed {
         std::fs::remove_dir_all(&run.folder).with_context(|| format!("can't remove {}", run.folder.display()))?;
     }
-    println!("{passed} passed, {failed} failed");
-    Ok(failed == 0 && allowed)
+    // Once more, and last: of a long output often the end alone is kept.
+    failed.iter().for_each(|(name, error)| println!("FAILED: {name}: {error:#}"));
+    println!("{} passed, {} failed", chosen.len() - failed.len(), failed.len());
+    Ok(passed)
 }
 
-async fn one(run: &Run, test: &Test, canary: &mut Canary) -> bool {
+async fn one(run: &Run, test: &Test, canary: &mut Canary) -> anyhow::Result<()> {
     let began = Instant::now();
     let ended = tokio::select! {
         ended = timeout(LIMIT, (test.run)(run)) => ended,
@@ -57,13 +61,13 @@ async fn one(run: &Run, test: &Test, canary: &mut Canary) -> bool {
     let ended = ended.unwrap_or_else(|_| Err(anyhow!("not done after {} s", LIMIT.as_secs())));
     let Err(error) = ended.and(canary.check(&folder)) else {
         println!("{seconds:7.1} s  {}: passed", test.name);
-        return true;
+        return Ok(());
     };
     if let Err(unread) = show_logs(&folder.join("logs")) {
         println!("the logs can't be shown: {unread:#}");
     }
     println!("{seconds:7.1} s  {}: FAILED: {error:#}\n           its files: {}", test.name, folder.display());
-    false
+    Err(error)
 }
 
 fn show_logs(logs: &Path) -> anyhow::Result<()> {

@@ -33,6 +33,10 @@ pub(crate) const STATE: &str = include_str!("../state.yaml");
 /// Time for one object to become Ready: seconds on an idle machine.
 pub(crate) const READY: Duration = Duration::from_secs(60);
 
+/// Time for Flux to go on by itself after the API server was away. Its watches come back after pauses that double to 30 s
+/// and are drawn up to twice that, and a Kustomization that does not see its source's artifact yet looks again after 30 s.
+pub(crate) const FLUX_GOES_ON: Duration = Duration::from_secs(60 + 30 + 30);
+
 /// What all worlds of a run share.
 pub(crate) struct Run {
     /// The programs.

@@ -12,7 +12,7 @@ use crate::cluster::{Condition, NAMESPACE};
 use crate::controller::BEARER_TOKEN;
 use crate::flux::GIT_REPOSITORY;
 use crate::wait::wait_for;
-use crate::world::{READY, Run, World};
+use crate::world::{FLUX_GOES_ON, READY, Run, World};
 
 pub(super) const NAME: &str = "api_server";
 
@@ -43,7 +43,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     across_a_refresh(&mut world).await?;
     ensure!(pod.restarts() == 0, "the controller was started again {} times", pod.restarts());
     world.repository.commit("second").await?;
-    world.wait_for_commit("second", READY).await?;
+    world.wait_for_commit("second", FLUX_GOES_ON).await?;
     let seen = world.azure().seen().await?;
     ensure!(seen.dead_tokens_seen == 0 && seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
     watches(&world).await?;
@@ -61,7 +61,7 @@ async fn calm(world: &mut World<'_>) -> anyhow::Result<()> {
     ensure!(mints == 0, "{mints} tokens were made");
     ensure!(before == after, "the Secret is another one");
     world.cluster.wait_ready(BEARER_TOKEN, READY).await?;
-    world.cluster.wait_ready(GIT_REPOSITORY, READY).await
+    world.cluster.wait_ready(GIT_REPOSITORY, FLUX_GOES_ON).await
 }
 
 /// An outage in which a token is due: it is minted once, waits, and is written when the API server is back.

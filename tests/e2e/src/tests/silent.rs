@@ -13,7 +13,7 @@ use crate::controller::BEARER_TOKEN;
 use crate::kubelet::Running;
 use crate::packets::{API_SERVER, AZURE, Drops};
 use crate::wait::wait_for;
-use crate::world::{READY, Run, World};
+use crate::world::{FLUX_GOES_ON, READY, Run, World};
 
 pub(super) const NAME: &str = "silent";
 
@@ -45,7 +45,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     // The watch of BearerTokens goes on.
     world.refresh(READY).await?;
     world.repository.commit("second").await?;
-    world.wait_for_commit("second", READY).await?;
+    world.wait_for_commit("second", FLUX_GOES_ON).await?;
     let seen = world.azure().seen().await?;
     ensure!(seen.dead_tokens_seen == 0 && seen.refused() == 0, "tokens were refused: {:?}", seen.counts.verdicts);
     Ok(())
