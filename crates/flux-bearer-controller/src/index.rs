@@ -486,7 +486,7 @@ impl Index {
         keys.iter().min_by_key(age).filter(|oldest| *oldest != key)
     }
 
-    /// What `entry`, which is that of `key`, asks for, with the repositories of the GitRepositories filled in.
+    /// What `entry`, which is that of `key`, asks for, with the repositories of the GitRepositories beside its own.
     pub fn wanted<'a>(&self, key: &Key, entry: &'a Entry) -> Result<Wanted, &'a Failure> {
         let asked = entry.asked.as_ref().map_err(|failure| &**failure)?;
         let formats = asked.formats;
@@ -494,13 +494,14 @@ impl Index {
         let mut unsafe_repository = None;
         for (name, source) in self.sources(key) {
             let checked = match &source.repository {
-                Ok(found) => found.check_source(formats).map(|()| found),
+                Ok(found) => {
+                    repositories.push(found.clone());
+                    found.check_source(formats)
+                }
                 Err(failure) => Err(Failure::clone(failure)),
             };
-            match checked {
-                Ok(found) if asked.repositories.is_empty() => repositories.push(found.clone()),
-                Ok(_) => {}
-                Err(failure) => unsafe_repository = Some(of_source(name, failure)),
+            if let Err(failure) = checked {
+                unsafe_repository = Some(of_source(name, failure));
             }
         }
         repositories.sort();

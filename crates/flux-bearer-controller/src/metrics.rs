@@ -341,7 +341,7 @@ mod tests {
         };
         let version = Version { uid: "u".into(), resource_version: "1".into() };
         let record = Some(Box::new(record));
-        Held::Ours { version, record, drift: None, shared: false, leftovers: None }
+        Held::Ours { version, record, drift: None, shared: false, leftovers: None, taken: None }
     }
 
     #[test]

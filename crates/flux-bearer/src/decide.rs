@@ -30,7 +30,7 @@ pub(crate) use self::access::covers;
 use self::access::{compare, is_refused_as_outdated, try_out};
 pub(crate) use self::ownership::CONTESTED;
 pub use self::ownership::CORRECTIONS;
-use self::ownership::{adopt, clean, contested, pause, refuse};
+use self::ownership::{adopt, clean, contested, pause, refuse, refuse_keys};
 use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::report::{Report, Standing};
@@ -314,7 +314,7 @@ fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
     let record = observed.held.record().or_else(|| stand_in(observed, now));
     match (record, observed.wanted) {
         (Some(record), Ok(wanted)) if record.identity == wanted.identity => {
-            renew(observed, &wanted.identity, formats(wanted, record), observed.mint, now)
+            renew(observed, &wanted.identity, formats(observed, wanted, record), observed.mint, now)
         }
         (Some(record), _) => match observed.revoked {
             Some(failure) => Step::refused(failure.clone(), now),
@@ -327,10 +327,16 @@ fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
     }
 }
 
-/// The keys to write. They stay as they are while a GitRepository could not use the wanted ones: a bearer token beside a
-/// user in its URL (`org@`) would be the last that Flux has pulled.
-fn formats(wanted: &Wanted, record: &Record) -> &'static [Format] {
-    if wanted.unsafe_repository.is_some() { record.formats } else { wanted.formats }
+/// The keys to write. They stay as they are
+/// - while a GitRepository could not use the wanted ones: a bearer token beside a user in its URL (`org@`) would be the last
+///   that Flux has pulled;
+/// - until all of them are ours alone: what somebody else has a hand in would stay, and its token expire, once we no longer
+///   write it;
+/// - while the wanted ones are refused.
+fn formats(observed: &Observed<'_>, wanted: &Wanted, record: &Record) -> &'static [Format] {
+    let unsettled = matches!(observed.held, Held::Ours { drift, shared, .. } if drift.is_some() || *shared);
+    let waits = wanted.unsafe_repository.is_some() || unsettled || refuse_keys(observed, wanted, record).is_some();
+    if waits { record.formats } else { wanted.formats }
 }
 
 /// The record that a new Secret is filled by, when one commit has renamed the Secret and broken the identity: that of the
@@ -435,7 +441,11 @@ fn write(
     let (takes, force) = match observed.held {
         Held::Foreign { .. } => (Takes::Over, true),
         Held::Ours { drift: Some(Drift::By(who)), .. } => (Takes::Back(who.clone()), true),
-        Held::Ours { drift, shared, .. } => (Takes::Nothing, drift.is_some() || *shared),
+        // Other keys than before are written only where nobody minds, see `formats`.
+        Held::Ours { drift, shared, .. } => {
+            let others = record.is_some_and(|record| record.formats != formats);
+            (Takes::Nothing, drift.is_some() || *shared || others)
+        }
         Held::Unknown | Held::Absent => (Takes::Nothing, false),
     };
     if let Some(pause) = pause(observed, matches!(takes, Takes::Back(_)), now) {
@@ -458,7 +468,10 @@ fn write(
 fn change(observed: &Observed<'_>, now: Timestamp) -> Step {
     let Some(record) = observed.held.record() else { return Step::wait(None) };
     let wanted = match observed.wanted {
-        Ok(wanted) if wanted.identity == record.identity => return Step::wait(None),
+        Ok(wanted) if wanted.identity == record.identity => {
+            let refused = refuse_keys(observed, wanted, record);
+            return refused.map_or_else(|| Step::wait(None), |failure| Step::refused(failure, now));
+        }
         Ok(wanted) => wanted,
         Err(failure) => return unwanted(observed, failure, now),
     };
@@ -467,9 +480,9 @@ fn change(observed: &Observed<'_>, now: Timestamp) -> Step {
     };
     let lost = !is_usable(record.expires_at, now);
     match compare(observed, wanted, record, token, now) {
-        Ok(()) => write(observed, &wanted.identity, formats(wanted, record), token, now),
+        Ok(()) => write(observed, &wanted.identity, formats(observed, wanted, record), token, now),
         // With the old token dead there is nothing left to protect.
-        Err(_) if lost => write(observed, &wanted.identity, formats(wanted, record), token, now),
+        Err(_) if lost => write(observed, &wanted.identity, formats(observed, wanted, record), token, now),
         Err(step) => step,
     }
 }

@@ -40,7 +40,7 @@ pub struct Standing<'a> {
     pub observed: &'a Observed<'a>,
     /// What keeps the Secret from being filled.
     pub keep: Option<&'a Failing>,
-    /// What keeps the new identity from taking over.
+    /// What keeps the new identity from taking over, or other keys from being written.
     pub change: Option<&'a Failing>,
     /// Now.
     pub now: Timestamp,
@@ -122,16 +122,18 @@ impl Report {
         if usable.is_none() {
             return;
         }
+        let wanted = standing.observed.wanted.ok();
+        let same = usable.zip(wanted).is_some_and(|(record, wanted)| record.identity == wanted.identity);
         match (standing.keep, standing.change) {
             (Some(failing), _) => self.say(REFRESH_FAILING, true, from_failure(&failing.failure)),
-            (None, Some(failing)) => {
+            (None, Some(failing)) if !same => {
                 let message = format!(
                     "the last working identity keeps the Secret filled, for the new one doesn't work: {}",
                     failing.failure
                 );
                 self.say(REFRESH_FAILING, true, Say { reason: "NewIdentityNotWorking", message });
             }
-            (None, None) => {}
+            (None, _) => {}
         }
     }
 

@@ -37,8 +37,8 @@ pub struct BearerTokenSpec {
     #[serde(default)]
     pub identity: IdentitySpec,
 
-    /// The Azure DevOps repositories that the token must open. They are probed and restrict nothing. Left out, they are
-    /// the URLs of the GitRepositories of this namespace that use the Secret.
+    /// Azure DevOps repositories that the token must open, beside those of the GitRepositories of this namespace that use
+    /// the Secret. They are probed and restrict nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 2048)))]
     pub repositories: Vec<String>,
@@ -148,9 +148,9 @@ pub struct SecretSpec {
     )]
     pub formats: Vec<Format>,
 
-    /// Whether a Secret that somebody else made may be taken over. It is, once the token opens every repository that is
-    /// known; then other credentials in it (`username`, `password`, `bearerToken`, `identity`) are removed, and the
-    /// annotation in which kubectl keeps a copy of them. All other keys stay.
+    /// Whether a Secret that somebody else made may be taken over, or a key in ours. The Secret is, once the token opens
+    /// every repository that is known; then other credentials in it (`username`, `password`, `bearerToken`, `identity`) are
+    /// removed, and the annotation in which kubectl keeps a copy of them. All other keys stay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopt: bool,
 
@@ -194,9 +194,12 @@ pub enum Format {
 }
 
 impl Format {
+    /// All of them, sorted.
+    pub const ALL: [Self; 3] = [Self::Bearer, Self::Basic, Self::Token];
+
     /// These formats, sorted and once each; Bearer where none is named.
     pub fn set(named: &[Self]) -> &'static [Self] {
-        let [bearer, basic, token] = [Self::Bearer, Self::Basic, Self::Token].map(|format| named.contains(&format));
+        let [bearer, basic, token] = Self::ALL.map(|format| named.contains(&format));
         match (bearer, basic, token) {
             (true, true, true) => &[Self::Bearer, Self::Basic, Self::Token],
             (true, true, false) => &[Self::Bearer, Self::Basic],

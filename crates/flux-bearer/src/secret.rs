@@ -93,6 +93,15 @@ pub enum Drift {
     Inherited,
 }
 
+/// Keys that we don't write, in a Secret of ours, and that somebody else has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Whose, in words.
+    pub by: Box<str>,
+    /// The formats that would write them.
+    pub formats: &'static [Format],
+}
+
 /// What the metadata of the Secret says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Held {
@@ -113,6 +122,8 @@ pub enum Held {
         shared: bool,
         /// Whose credential it holds beside ours, if anybody's.
         leftovers: Option<Box<str>>,
+        /// What can't be written without taking it from somebody, if anything.
+        taken: Option<Box<Taken>>,
     },
     /// It belongs to somebody else and is left alone, unless it may be adopted.
     Foreign {
@@ -141,8 +152,9 @@ impl Held {
                     Some(other) if other != name => Some(Drift::Inherited),
                     _ => drifted(record.as_ref(), ours).then(|| Drift::By(intruder(metadata, record.as_ref(), name))),
                 },
-                shared: shared(metadata, record.as_ref(), name, &lives),
+                shared: shared(metadata, record.as_ref(), name),
                 leftovers: leftovers(metadata, record.as_ref()),
+                taken: taken(metadata, record.as_ref(), name, &lives),
                 version: Version::of(metadata),
                 record: record.map(Box::new),
             },
@@ -314,12 +326,15 @@ fn applied_by<'a>(metadata: &'a ObjectMeta, manager: &str) -> Option<&'a Managed
     metadata.managed_fields.iter().flatten().find(applied)
 }
 
-/// Whether a key of ours, or the record, is no longer owned by our apply: somebody changed or removed it.
+/// Whether a key of ours, the record or the label is no longer owned by our apply: somebody changed or removed it.
 fn drifted(record: Option<&Record>, ours: Option<&ManagedFieldsEntry>) -> bool {
     let (Some(record), Some(ours)) = (record, ours) else { return true };
-    let annotation = format!("/f:metadata/f:annotations/f:{}", RECORD.replace('/', "~1"));
-    let remembered = ours.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(&annotation).is_some());
-    !(remembered && keys(record.formats).iter().all(|key| owns_key(ours, key)))
+    let owns = |kind: &str, name: &str| {
+        let field = format!("/f:metadata/f:{kind}/f:{}", name.replace('/', "~1"));
+        ours.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(&field).is_some())
+    };
+    let described = owns("annotations", RECORD) && owns("labels", PART_OF);
+    !(described && keys(record.formats).iter().all(|key| owns_key(ours, key)))
 }
 
 /// Who has changed what the BearerToken `name` wrote: whoever owns one of its keys now, or else whoever wrote last.
@@ -350,17 +365,35 @@ fn leftovers(metadata: &ObjectMeta, record: Option<&Record>) -> Option<Box<str>>
     owner.or_else(|| copied.then(|| "kubectl".into()))
 }
 
-/// Whether somebody else owns a key of ours as well, which makes an unforced apply fail. A BearerToken that lives is
-/// left its right to a conflict. One that is gone is not: who took over with the very token that the Secret held shares
-/// its keys with it.
-fn shared(metadata: &ObjectMeta, record: Option<&Record>, name: &str, lives: impl Fn(&str) -> bool) -> bool {
+/// Whether somebody else owns a key of ours as well, which makes an unforced apply fail: a BearerToken that is gone, whose
+/// successor took over with the very token that the Secret held, or whoever has applied what they had read.
+fn shared(metadata: &ObjectMeta, record: Option<&Record>, name: &str) -> bool {
     let ours = record.map(|record| keys(record.formats)).unwrap_or_default();
-    let other = |entry: &&ManagedFieldsEntry| {
-        let manager = entry.manager.as_deref().unwrap_or_default();
-        let bearer_token = manager.strip_prefix(NAME).and_then(|rest| rest.strip_prefix('/'));
-        bearer_token.is_none_or(|other| other != name && !lives(other))
+    let manager = field_manager(name);
+    let mut others = metadata.managed_fields.iter().flatten().filter(|entry| entry.manager.as_ref() != Some(&manager));
+    others.any(|entry| ours.iter().any(|key| owns_key(entry, key)))
+}
+
+/// The keys that we don't write and that somebody else has. What a BearerToken has left that is gone is nobody's.
+fn taken(
+    metadata: &ObjectMeta,
+    record: Option<&Record>,
+    name: &str,
+    lives: impl Fn(&str) -> bool,
+) -> Option<Box<Taken>> {
+    let others = || {
+        metadata.managed_fields.iter().flatten().filter(|entry| {
+            let manager = entry.manager.as_deref().unwrap_or_default();
+            let bearer_token = manager.strip_prefix(NAME).and_then(|rest| rest.strip_prefix('/'));
+            bearer_token.is_none_or(|other| other != name && lives(other))
+        })
     };
-    metadata.managed_fields.iter().flatten().filter(other).any(|entry| ours.iter().any(|key| owns_key(entry, key)))
+    let has = |entry: &ManagedFieldsEntry, format| keys(&[format]).iter().any(|key| owns_key(entry, key));
+    let ours = record.map(|record| record.formats).unwrap_or_default();
+    let theirs = |format: &Format| !ours.contains(format) && others().any(|entry| has(entry, *format));
+    let formats: Vec<Format> = Format::ALL.into_iter().filter(theirs).collect();
+    let owner = others().find(|entry| formats.iter().any(|format| has(entry, *format)))?;
+    Some(Box::new(Taken { by: words(Some(owner)), formats: Format::set(&formats) }))
 }
 
 /// Whom the Secret belongs to, as far as its managed fields tell.

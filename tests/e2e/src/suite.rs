@@ -45,7 +45,9 @@ pub(crate) async fn run(run: &Run, name: &str) -> anyhow::Result<bool> {
         std::fs::remove_dir_all(&run.folder).with_context(|| format!("can't remove {}", run.folder.display()))?;
     }
     // Once more, and last: of a long output often the end alone is kept.
-    failed.iter().for_each(|(name, error)| println!("FAILED: {name}: {error:#}"));
+    for (name, error) in &failed {
+        println!("FAILED: {name}: {error:#}");
+    }
     println!("{} passed, {} failed", chosen.len() - failed.len(), failed.len());
     Ok(passed)
 }

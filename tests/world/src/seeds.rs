@@ -32,6 +32,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::cast::{Actor, Order};
 pub use self::plan::{Incident, Plan, Trouble};
 use self::watchdog::{ADOPTED, EXTRA, FOREIGN, Watchdog};
+use crate::accounts::subject;
 use crate::gate::Gate;
 use crate::identities::{APPLICATION, REPOSITORY, SECRET, TENANT, client, object, state};
 use crate::stage::{LEASE, NAMESPACE, Stage};
@@ -45,6 +46,10 @@ const CALM_WRITES: usize = 20;
 
 /// Of several identities each BearerToken has its own; this one is what it may be given for another.
 const SPARE: usize = 9;
+
+/// The ServiceAccount that signs in for a BearerToken of its name, and the number of its identity.
+const ACCOUNT: &str = "account";
+const ACCOUNT_CLIENT: usize = 8;
 
 /// Number of the BearerToken that signs in with a client secret.
 const PRINCIPAL: usize = 3;
@@ -219,6 +224,8 @@ impl<'a> Run<'a> {
         let stage = Stage::new(state(&[plan.lifetime; SPARE + 1])?)?;
         stage.kube.apply(secret(FOREIGN, "key", "value"));
         stage.kube.apply(credential());
+        stage.issue_tokens();
+        stage.federate(ACCOUNT_CLIENT, &subject(NAMESPACE, ACCOUNT))?;
         let watchdog = Watchdog::new(&stage, plan);
         for number in 0..plan.tokens {
             watchdog.allow(&name(number), &own_client(number));
@@ -314,7 +321,9 @@ impl<'a> Run<'a> {
             Trouble::SecretSpoiled(token) => {
                 if let Some(mut secret) = stage.kube.get("Secret", NAMESPACE, &name(*token)) {
                     if let Some(data) = secret.get_mut("data").and_then(Value::as_object_mut) {
-                        data.insert("bearerToken".into(), json!("b3RoZXI="));
+                        // What it does not hold is not its token: where that is asked for next, it is somebody else's.
+                        let key = ["bearerToken", "password"].into_iter().find(|key| data.contains_key(*key));
+                        data.insert(key.unwrap_or("bearerToken").into(), json!("b3RoZXI="));
                         data.insert(EXTRA.into(), json!("a2V5"));
                     }
                     self.watchdog.put_extra(&name(*token));
@@ -356,6 +365,20 @@ impl<'a> Run<'a> {
                 self.watchdog.allow(&name(*token), &client(SPARE));
                 self.respec(*token, "identity", identity(SPARE, &client(SPARE)));
             }
+            Trouble::Account => {
+                stage.service_account(NAMESPACE, ACCOUNT, &json!({}));
+                self.watchdog.allow(ACCOUNT, &client(ACCOUNT_CLIENT));
+                let identity = json!({"serviceAccountName": ACCOUNT, "clientId": client(ACCOUNT_CLIENT)});
+                stage.bearer_token(ACCOUNT, &json!({"identity": identity, "repositories": [REPOSITORY]}));
+            }
+            Trouble::Renamed(token) => {
+                self.respec(*token, "secret", json!({"name": format!("{}-renamed", name(*token))}));
+            }
+            Trouble::Formats(token, formats) => self.respec(*token, "secret", json!({"formats": formats})),
+            Trouble::Forbidden(token) => {
+                let name = name(*token);
+                stage.kube.set_authorizer(move |request| request.resource != "secrets" || request.name != name);
+            }
             Trouble::Intruder => {
                 let spec = json!({"identity": identity(0, &client(0)), "repositories": [REPOSITORY]});
                 stage.bearer_token(FOREIGN, &spec);
@@ -396,6 +419,12 @@ impl<'a> Run<'a> {
                 self.watchdog.let_go(ADOPTED);
                 stage.kube.delete("BearerToken", NAMESPACE, ADOPTED);
             }
+            Trouble::Account => {
+                self.watchdog.let_go(ACCOUNT);
+                stage.kube.delete("BearerToken", NAMESPACE, ACCOUNT);
+            }
+            Trouble::Renamed(token) | Trouble::Formats(token, _) => self.respec(*token, "secret", json!({})),
+            Trouble::Forbidden(_) => stage.kube.set_authorizer(|_| true),
             Trouble::Suspended(token) => self.respec(*token, "suspend", json!(false)),
             Trouble::NoIdentity(token) => self.respec(*token, "identity", identity(*token, &own_client(*token))),
             Trouble::TokenGone(token) => {

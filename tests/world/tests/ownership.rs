@@ -154,6 +154,10 @@ async fn force_pat(theatre: &Theatre, who: &str, key: &str) {
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "fleet", "namespace": NAMESPACE},
         "data": {key: STANDARD.encode(PAT)},
     });
+    server_side_apply(theatre, who, &body).await;
+}
+
+async fn server_side_apply(theatre: &Theatre, who: &str, body: &Value) {
     let request =
         http::Request::patch(format!("/api/v1/namespaces/{NAMESPACE}/secrets/fleet?fieldManager={who}&force=true"))
             .header("content-type", "application/apply-patch+yaml")
@@ -403,4 +407,99 @@ async fn a_commit_that_renames_the_secret_and_breaks_the_identity_can_be_reverte
     theatre.stage.bearer_token("fleet", &json!({"identity": {"clientId": client(0)}, "secret": {"name": "two"}}));
     minutes(10).await;
     assert_eq!(theatre.stage.says("fleet", "RefreshFailing"), "");
+}
+
+/// Nobody is told to wait by a conflict that no waiting ends.
+#[tokio::test(start_paused = true)]
+async fn row_27_a_label_of_ours_that_somebody_has_changed_is_put_right_and_stops_no_renewal() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
+    theatre.stage.bearer_token("fleet", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(1).await;
+    let label = || secret(&theatre)["metadata"]["labels"]["app.kubernetes.io/part-of"].clone();
+    let body = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "fleet", "namespace": NAMESPACE, "labels": {"app.kubernetes.io/part-of": "fleet"}},
+    });
+    server_side_apply(&theatre, "somebody", &body).await;
+    assert_eq!(label(), "fleet");
+    seconds(1).await;
+    assert_eq!(label(), "flux-bearer");
+    assert!(theatre.said().contains("somebody had changed Secret fleet"));
+    minutes(120).await;
+    assert_eq!(theatre.expired_seconds("fleet"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_asks_for_keys_of_somebody_else_waits_for_them_and_stops_no_renewal() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
+    theatre.stage.bearer_token("fleet", &json!({}));
+    let _running = theatre.stage.start();
+    minutes(1).await;
+    force_pat(&theatre, "somebody", "token").await;
+    let asks = |adopt: bool| json!({"secret": {"formats": ["Bearer", "Token"], "adopt": adopt}});
+    theatre.stage.bearer_token("fleet", &asks(false));
+    minutes(120).await;
+    assert_eq!(theatre.expired_seconds("fleet"), 0);
+    assert_eq!(secret(&theatre)["data"]["token"], STANDARD.encode(PAT), "not ours to take");
+    says(&theatre, "Ready", "True Succeeded", "");
+    says(&theatre, "Stalled", "True SecretNotOwned", "somebody has written token into Secret fleet");
+    assert_eq!(theatre.stage.says("fleet", "RefreshFailing"), "");
+    theatre.stage.bearer_token("fleet", &asks(true));
+    seconds(1).await;
+    let taken = secret(&theatre);
+    assert_eq!(taken["data"]["token"], taken["data"]["bearerToken"]);
+    assert_eq!(theatre.stage.says("fleet", "Stalled"), "");
+    minutes(120).await;
+    assert_eq!(theatre.expired_seconds("fleet"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_no_longer_asked_for_goes_also_when_somebody_has_changed_it_meanwhile() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
+    theatre.stage.bearer_token("fleet", &json!({}));
+    let running = theatre.stage.start();
+    minutes(1).await;
+    running.kill().await;
+    force_pat(&theatre, "somebody", "bearerToken").await;
+    theatre.stage.bearer_token("fleet", &json!({"secret": {"formats": ["Basic"]}}));
+    let _running = theatre.stage.start();
+    minutes(1).await;
+    assert_eq!(keys(&secret(&theatre)), ["password", "username"], "Flux would take bearerToken before them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bearer_token_that_is_renamed_and_asks_for_other_keys_leaves_no_key_behind_that_expires() {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
+    theatre.stage.bearer_token("one", &json!({"secret": {"name": "fleet"}}));
+    let _running = theatre.stage.start();
+    minutes(1).await;
+    theatre.stage.kube.delete("BearerToken", NAMESPACE, "one");
+    theatre.stage.bearer_token("two", &json!({"secret": {"name": "fleet", "formats": ["Basic"]}}));
+    minutes(5).await;
+    assert_eq!(theatre.clone("fleet").await, 200);
+    minutes(120).await;
+    assert_eq!(keys(&secret(&theatre)), ["password", "username"]);
+    assert_eq!(theatre.expired_seconds("fleet"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_asks_for_keys_that_the_secret_can_not_have_stops_no_renewal() {
+    let theatre = with_pat("kubernetes.io/basic-auth", REPOSITORY);
+    theatre.stage.bearer_token("fleet", &adopt(&["Basic"]));
+    let _running = theatre.stage.start();
+    minutes(1).await;
+    theatre.stage.bearer_token("fleet", &adopt(&["Bearer"]));
+    minutes(120).await;
+    assert_eq!(keys(&secret(&theatre)), ["ca.crt", "password", "username"]);
+    assert_eq!(theatre.expired_seconds("fleet"), 0);
+    says(&theatre, "Ready", "True Succeeded", "");
+    says(&theatre, "Stalled", "True SecretNeedsBasic", "formats: [Basic]");
+    theatre.stage.bearer_token("fleet", &adopt(&["Basic"]));
+    seconds(1).await;
+    assert_eq!(theatre.stage.says("fleet", "Stalled"), "");
 }

@@ -32,7 +32,8 @@ pub(super) fn compare(
     if refusals.is_empty() {
         return Ok(());
     }
-    let old = probe_of(observed, &record.identity).ok_or_else(|| probe_last_working(observed, record, now))?;
+    let old = probe_of(observed, &record.identity).filter(|probe| covers(probe, &wanted.repositories));
+    let old = old.ok_or_else(|| probe_last_working(observed, record, now))?;
     let opened = |repository: &Repository| old.answers.iter().any(|(url, answer)| url == repository && answer.is_ok());
     match refusals.into_iter().find(|(repository, _)| opened(repository)) {
         None => Ok(()),

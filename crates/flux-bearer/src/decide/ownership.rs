@@ -9,7 +9,7 @@ use super::{Action, Observed, Step, Wanted, attempt, fresh, write};
 use crate::failure::{Class, Failure};
 use crate::resource::Format;
 use crate::schedule::Failing;
-use crate::secret::Held;
+use crate::secret::{Held, Record, keys};
 
 /// How many changes of somebody else are taken back in a minute; more means that two fight, and neither gives way.
 pub const CORRECTIONS: usize = 5;
@@ -19,6 +19,9 @@ const CONTEST: Duration = Duration::from_secs(60);
 
 /// The reason that says so.
 pub(crate) const CONTESTED: &str = "SecretContested";
+
+/// The reason that says that something is somebody else's.
+const NOT_OWNED: &str = "SecretNotOwned";
 
 /// Why the Secret may not be written at all.
 pub(super) fn refuse(observed: &Observed<'_>) -> Option<Failure> {
@@ -32,7 +35,7 @@ pub(super) fn refuse(observed: &Observed<'_>) -> Option<Failure> {
         ),
         (None, Held::Foreign { version: Some(_), .. }) if adopts(observed) => None,
         (None, Held::Foreign { owner, version }) => refusal(
-            "SecretNotOwned",
+            NOT_OWNED,
             format!("Secret {secret} exists and belongs to {owner}; it was not touched"),
             match version {
                 Some(_) => format!(
@@ -44,6 +47,25 @@ pub(super) fn refuse(observed: &Observed<'_>) -> Option<Failure> {
         ),
         _ => None,
     }
+}
+
+/// Why other keys than before are not written, while those of before are: a commit may ask for any, and Flux pulls the next
+/// one with those that there are.
+pub(super) fn refuse_keys(observed: &Observed<'_>, wanted: &Wanted, record: &Record) -> Option<Failure> {
+    if wanted.formats == record.formats {
+        return None;
+    }
+    // The API server knows more of the Secret than its metadata says: its type, and policies for it.
+    let refused = observed.writing.map(|failing| &failing.failure).filter(|failure| failure.class == Class::Permanent);
+    let Held::Ours { taken: Some(taken), .. } = observed.held else { return refused.cloned() };
+    let theirs: Vec<Format> = wanted.formats.iter().filter(|format| taken.formats.contains(format)).copied().collect();
+    if wanted.adopt || theirs.is_empty() {
+        return refused.cloned();
+    }
+    let (by, secret, keys) = (&taken.by, observed.secret, keys(&theirs).join(", "));
+    let cause = format!("{by} has written {keys} into Secret {secret}, which spec.secret.formats asks for");
+    let fix = "Set spec.secret.adopt: true to take that over, or remove it from the Secret";
+    Some(Failure::new(NOT_OWNED, Class::Permanent, NOT_OWNED, cause, fix))
 }
 
 /// Whether a Secret of somebody else may be taken over; what it takes beyond that is asked by [`adopt`]. A spec that can't

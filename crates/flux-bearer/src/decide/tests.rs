@@ -4,7 +4,7 @@ use crate::report::Stored;
 use crate::report::of_write;
 use crate::report::{ACCESSIBLE, CREDENTIAL_EXPIRING, READY, RECONCILING, REFRESH_FAILING, STALLED};
 use crate::resource::BearerTokenStatus;
-use crate::secret::Version;
+use crate::secret::{Taken, Version};
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -182,13 +182,14 @@ fn filled(client: &str, lifetime: Duration) -> Held {
         })),
         drift: None,
         leftovers: None,
+        taken: None,
     }
 }
 
 fn drifted(held: Held) -> Held {
     match held {
-        Held::Ours { version, record, shared, leftovers, .. } => {
-            Held::Ours { version, record, shared, leftovers, drift: Some(Drift::By("kubectl-edit".into())) }
+        Held::Ours { version, record, shared, leftovers, taken, .. } => {
+            Held::Ours { version, record, shared, leftovers, taken, drift: Some(Drift::By("kubectl-edit".into())) }
         }
         other => other,
     }
@@ -444,8 +445,8 @@ fn another_bearer_tokens_secret_is_never_adopted() {
 fn an_adopted_secret_is_rid_of_the_credentials_of_others() {
     let mut world = adopting();
     world.held = match filled("new", HOUR) {
-        Held::Ours { version, record, shared, drift, .. } => {
-            Held::Ours { version, record, shared, drift, leftovers: Some("flux".into()) }
+        Held::Ours { version, record, shared, drift, taken, .. } => {
+            Held::Ours { version, record, shared, drift, taken, leftovers: Some("flux".into()) }
         }
         other => other,
     };
@@ -468,6 +469,35 @@ fn the_keys_stay_while_a_git_repository_could_not_use_the_wanted_ones() {
     let org = Repository::parse("https://org@dev.azure.com/org/project/_git/repo").unwrap();
     world.wanted.as_mut().unwrap().unsafe_repository = org.check_formats(&[Format::Bearer]).err();
     assert_eq!(world.does(minutes(1)), "rest");
+}
+
+/// A Secret of ours in which somebody has written what `Basic` would, and that may have been changed.
+fn taken(drift: Option<Drift>) -> Held {
+    let taken = Taken { by: "kubectl".into(), formats: &[Format::Basic] };
+    match filled("new", HOUR) {
+        Held::Ours { version, record, shared, leftovers, .. } => {
+            Held::Ours { version, record, shared, leftovers, drift, taken: Some(Box::new(taken)) }
+        }
+        other => other,
+    }
+}
+
+#[test]
+fn keys_of_somebody_else_are_waited_for_and_taken_over_where_that_is_asked_for() {
+    let mut world = given(taken(None));
+    world.minted = Some(token("new-0", NOW, HOUR));
+    world.wanted.as_mut().unwrap().formats = &[Format::Bearer, Format::Basic];
+    assert_eq!(world.does(minutes(1)), "rest");
+    world.minted = Some(token("new-1", NOW + minutes(25), HOUR));
+    let write = |world: &Given, at| match world.decide(at).action {
+        Action::Write(write) => (write.formats, write.force),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(write(&world, minutes(27)), (&[Format::Bearer][..], false), "the renewal goes on");
+    world.wanted.as_mut().unwrap().adopt = true;
+    assert_eq!(write(&world, minutes(27)), (&[Format::Bearer, Format::Basic][..], true));
+    world.held = taken(Some(Drift::By("kubectl".into())));
+    assert_eq!(write(&world, minutes(27)), (&[Format::Bearer][..], true), "first what was ours is taken back");
 }
 
 #[test]

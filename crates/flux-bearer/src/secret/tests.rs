@@ -33,7 +33,13 @@ fn entry(manager: &str, fields: serde_json::Value) -> ManagedFieldsEntry {
 }
 
 fn ours() -> serde_json::Value {
-    serde_json::json!({"f:data": {"f:bearerToken": {}}, "f:metadata": {"f:annotations": {"f:flux-bearer.dev/token": {}}}})
+    serde_json::json!({"f:data": {"f:bearerToken": {}}, "f:metadata": described()})
+}
+
+fn described() -> serde_json::Value {
+    serde_json::json!({
+        "f:annotations": {"f:flux-bearer.dev/token": {}}, "f:labels": {"f:app.kubernetes.io/part-of": {}},
+    })
 }
 
 fn metadata(record: Option<&Record>, managers: Vec<ManagedFieldsEntry>) -> ObjectMeta {
@@ -75,9 +81,37 @@ fn what_we_applied_is_ours_and_has_not_drifted() {
 
 #[test]
 fn a_key_that_somebody_changed_has_drifted() {
-    let lost = serde_json::json!({"f:metadata": {"f:annotations": {"f:flux-bearer.dev/token": {}}}});
+    let lost = serde_json::json!({"f:metadata": described()});
     let edited = vec![entry("flux-bearer/flux-system", lost), entry("kubectl-edit", ours())];
     assert_eq!(drift(&read(&metadata(Some(&a_record()), edited))), Ok(Some(by("kubectl-edit"))));
+}
+
+#[test]
+fn a_label_that_somebody_changed_has_drifted() {
+    let annotated = serde_json::json!({"f:annotations": {"f:flux-bearer.dev/token": {}}});
+    let left = serde_json::json!({"f:data": {"f:bearerToken": {}}, "f:metadata": annotated});
+    let theirs = serde_json::json!({"f:metadata": {"f:labels": {"f:app.kubernetes.io/part-of": {}}}});
+    let labelled = vec![entry("flux-bearer/flux-system", left), entry("kubectl-label", theirs)];
+    assert_eq!(drift(&read(&metadata(Some(&a_record()), labelled))), Ok(Some(by("kubectl-label"))));
+}
+
+#[test]
+fn keys_of_somebody_else_are_told_with_the_formats_that_would_write_them() {
+    let taken = |other: &str, keys: &[&str]| {
+        let managers = vec![entry("flux-bearer/flux-system", ours()), entry(other, keys_of(keys))];
+        match read(&metadata(Some(&a_record()), managers)) {
+            Held::Ours { taken, .. } => taken.map(|taken| *taken),
+            other => panic!("{other:?}"),
+        }
+    };
+    let by = |by: &str, formats| Some(Taken { by: by.into(), formats });
+    assert_eq!(taken("kubectl", &["ca.crt", "bearerToken"]), None);
+    assert_eq!(taken("kubectl", &["token"]), by("kubectl", &[Format::Token]));
+    assert_eq!(
+        taken("flux-bearer/alive", &["token", "username"]),
+        by("flux-bearer/alive", &[Format::Basic, Format::Token])
+    );
+    assert_eq!(taken("flux-bearer/gone", &["token"]), None);
 }
 
 #[test]
@@ -88,7 +122,6 @@ fn a_key_that_somebody_else_owns_too_is_taken_with_the_next_write_only() {
     };
     let both = |other: &str| vec![entry("flux-bearer/flux-system", ours()), entry(other, ours())];
     assert_eq!(shared(both("kubectl")), (true, false));
-    assert_eq!(shared(both("flux-bearer/alive")), (false, false));
     assert_eq!(shared(both("flux-bearer/gone")), (true, false));
 }
 
@@ -151,7 +184,7 @@ fn the_manifest_is_pinned_and_holds_the_keys_of_its_formats_only() {
 
 #[test]
 fn who_takes_the_key_token_is_found_where_we_write_it() {
-    let fields = serde_json::json!({"f:data": {}, "f:metadata": {"f:annotations": {"f:flux-bearer.dev/token": {}}}});
+    let fields = serde_json::json!({"f:data": {}, "f:metadata": described()});
     let taken = |formats: &'static [Format]| {
         let managers = vec![
             entry(&field_manager("flux-system"), fields.clone()),

@@ -31,6 +31,9 @@ const STARVED: u32 = 60;
 /// Seconds until a watch on which nothing is heard is begun anew.
 const SILENT: u32 = 295;
 
+/// What `spec.secret.formats` may say. The last is refused where a GitRepository reads the Secret, whose keys then stay.
+const FORMATS: [&[&str]; 3] = [&["Basic"], &["Bearer", "Basic", "Token"], &["Token"]];
+
 /// A run: its cluster, and what happens to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -102,6 +105,14 @@ pub enum Trouble {
     Intruder,
     /// One BearerToken more is there, until the end: it is told to adopt the Secret of somebody else.
     Adoption,
+    /// One BearerToken more is there, until the end: a ServiceAccount signs in for it.
+    Account,
+    /// A BearerToken names another Secret, while its GitRepository goes on reading the one before.
+    Renamed(usize),
+    /// A BearerToken asks for other keys.
+    Formats(usize, &'static [&'static str]),
+    /// The right to the Secret of a BearerToken is gone.
+    Forbidden(usize),
     /// Somebody deletes a BearerToken, and makes it anew in the end.
     TokenGone(usize),
     /// A machine's renewal of the lease is answered late and its next ones are not, while refreshes of every BearerToken are
@@ -162,6 +173,10 @@ impl Plan {
             2 => Some(Incident { at, lasting: SILENT, what: Trouble::WatchesSilent }),
             3 => Some(Incident { at, lasting, what: Trouble::CredentialGone }),
             4 => Some(Incident { at, lasting, what: Trouble::Adoption }),
+            5 => Some(Incident { at, lasting, what: Trouble::Account }),
+            6 => Some(Incident { at, lasting, what: Trouble::Renamed(rng.usize(0..self.tokens)) }),
+            7 => Some(Incident { at, lasting, what: Trouble::Formats(rng.usize(0..self.tokens), pick(rng, &FORMATS)) }),
+            8 => Some(Incident { at, lasting, what: Trouble::Forbidden(rng.usize(0..self.tokens)) }),
             _ => None,
         }
     }
@@ -215,7 +230,7 @@ impl Incident {
                 }
                 _ => RETRY,
             },
-            Trouble::NoIdentity(_) | Trouble::RightsGone | Trouble::CredentialGone => PERMANENT,
+            Trouble::NoIdentity(_) | Trouble::RightsGone | Trouble::CredentialGone | Trouble::Forbidden(_) => PERMANENT,
             Trouble::SecretGone(_)
             | Trouble::SecretSpoiled(_)
             | Trouble::TokenGone(_)
@@ -223,7 +238,10 @@ impl Incident {
             | Trouble::Requested(_)
             | Trouble::OtherIdentity(_)
             | Trouble::Intruder
-            | Trouble::Adoption => RETRY,
+            | Trouble::Adoption
+            | Trouble::Account
+            | Trouble::Renamed(_)
+            | Trouble::Formats(..) => RETRY,
             // The machine's clock is looked at once a minute.
             Trouble::Clock(..) => 60 + RETRY,
             _ => TAKEOVER,
@@ -231,9 +249,18 @@ impl Incident {
     }
 
     /// Whether no Secret may lose its token by it: a commit that is wrong, or a right that is gone, is outlived by the last
-    /// working identity.
+    /// working identity, and a Secret that is read by the BearerToken that filled it, whatever that asks for.
     pub(super) fn is_outlived(&self) -> bool {
-        matches!(self.what, Trouble::NoIdentity(_) | Trouble::RightsGone | Trouble::Intruder | Trouble::Adoption)
+        matches!(
+            self.what,
+            Trouble::NoIdentity(_)
+                | Trouble::RightsGone
+                | Trouble::Intruder
+                | Trouble::Adoption
+                | Trouble::Account
+                | Trouble::Renamed(_)
+                | Trouble::Formats(..)
+        )
     }
 
     /// Whether a status may be old meanwhile: nobody is there to write it, or can.
@@ -249,6 +276,7 @@ impl Incident {
                     | Trouble::Requested(_)
                     | Trouble::OtherIdentity(_)
                     | Trouble::CredentialGone
+                    | Trouble::Forbidden(_)
             )
     }
 }
@@ -364,6 +392,10 @@ impl fmt::Display for Trouble {
             Self::OtherIdentity(token) => write!(f, "BearerToken {token} names another identity from now on"),
             Self::Intruder => write!(f, "one BearerToken more names a Secret of somebody else"),
             Self::Adoption => write!(f, "one BearerToken more adopts the Secret of somebody else"),
+            Self::Account => write!(f, "one BearerToken more signs in as a ServiceAccount"),
+            Self::Renamed(token) => write!(f, "BearerToken {token} names another Secret"),
+            Self::Formats(token, formats) => write!(f, "BearerToken {token} asks for {}", formats.join(" and ")),
+            Self::Forbidden(token) => write!(f, "the right to Secret {token} is gone"),
             Self::TokenGone(token) => write!(f, "BearerToken {token} is deleted"),
             Self::LeaseStarved(machine) => {
                 write!(
