@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use flux_bearer::secret::PART_OF;
 use flux_bearer_sim::canary::forms;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -58,6 +59,7 @@ pub(super) async fn run(run: &Run) -> anyhow::Result<()> {
     world.wait_for_commit("adopted", LANDS).await?;
     user_in_url(&world).await?;
     basic_auth(&world).await?;
+    conflicts(&world).await?;
 
     world.check_pulls(&flux).await?;
     Ok(())
@@ -151,6 +153,32 @@ async fn basic_auth(world: &World<'_>) -> anyhow::Result<()> {
     sleep(Duration::from_secs(LIFETIME.into()) / 2).await;
     world.cluster.wait_ready(&source, READY).await?;
     world.cluster.wait_ready(GIT_REPOSITORY, READY).await
+}
+
+/// Keys that the Secret can't have, and a label of ours that somebody takes, stand in the way of no renewal.
+async fn conflicts(world: &World<'_>) -> anyhow::Result<()> {
+    let spec = json!({"secret": {"adopt": true, "formats": ["Bearer"]}});
+    world.cluster.apply(&controller::bearer_token(NAMESPACE, "basic", &spec).to_string()).await?;
+    world
+        .cluster
+        .kubectl(&["-n", NAMESPACE, "label", "--overwrite", "secret", "fleet", &format!("{PART_OF}=theirs")], "")
+        .await?;
+    wait_for("the refusal of the keys, and the label", AT_ONCE, async || {
+        let stalled = Condition::of(&world.cluster.get(&token_path("basic")).await?, "Stalled");
+        ensure!(stalled.reason == "SecretNeedsBasic", "{stalled:?}");
+        let secret = world.cluster.get(&secret_path("fleet")).await?;
+        let label = secret.pointer("/metadata/labels").and_then(|labels| labels.get(PART_OF));
+        ensure!(label.is_some_and(|label| label == "flux-bearer"), "{label:?}");
+        Ok(())
+    })
+    .await?;
+    sleep(Duration::from_secs(LIFETIME.into())).await;
+    for name in ["fleet", "basic"] {
+        let ready = Condition::of(&world.cluster.get(&token_path(name)).await?, "Ready");
+        ensure!(ready.status == "True", "{name}: {ready:?}");
+    }
+    world.story.tell("keys that can't be written and a label that was taken were outlived");
+    Ok(())
 }
 
 /// A GitRepository that uses the Secret of the same name; returns its path once it is Ready.
