@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use flux_bearer::decide::{Action, Decision, Probe, Takes, Write, lifetime};
-use flux_bearer::failure::Failure;
+use flux_bearer::decide::{Action, Decision, Probe, Refused, Takes, Write, lifetime};
 use flux_bearer::failure::kubernetes::is_farewell;
+use flux_bearer::failure::{Class, Failure};
 use flux_bearer::identity::Identity;
 use flux_bearer::report::{self, Report, Stored, is_ready};
 use flux_bearer::repository::Repository;
@@ -199,6 +199,9 @@ impl Loop {
                 self.count_write(due);
                 self.written(key, &record, &write).await;
             }
+            Err(failure) if failure.class == Class::Permanent && self.has_other_keys(key, write.formats) => {
+                self.keys_refused(key, write.formats, failure);
+            }
             Err(failure) => self.write_failed(key, failure),
         }
     }
@@ -303,8 +306,35 @@ impl Loop {
 
     /// After a failed look or write: what is known of the Secret stays, and is looked at again before the next write.
     fn write_failed(&self, key: &Key, failure: Failure) {
+        self.tell_of_failure(key, &failure);
         let now = self.clock.now();
-        if is_farewell(&failure) {
+        if let Some(entry) = lock(&self.index).get_mut(key) {
+            let failing = Failing::after(entry.writing.as_deref(), failure, Some(WRITE_BACKOFF), now);
+            entry.writing = Some(Box::new(failing));
+            entry.unsure = true;
+        }
+    }
+
+    /// Whether the Secret is filled in other formats than these.
+    fn has_other_keys(&self, key: &Key, formats: &[Format]) -> bool {
+        let index = lock(&self.index);
+        index.get(key).and_then(|entry| entry.held.record()).is_some_and(|record| record.formats != formats)
+    }
+
+    /// After a write of other keys than the Secret has: no write of those that it has is kept waiting by that.
+    fn keys_refused(&self, key: &Key, formats: &'static [Format], failure: Failure) {
+        self.tell_of_failure(key, &failure);
+        let now = self.clock.now();
+        if let Some(entry) = lock(&self.index).get_mut(key) {
+            let before = entry.refused.as_deref().map(|refused| &refused.failing);
+            let failing = Failing::after(before, failure, None, now);
+            entry.refused = Some(Box::new(Refused { formats, failing }));
+            entry.unsure = true;
+        }
+    }
+
+    fn tell_of_failure(&self, key: &Key, failure: &Failure) {
+        if is_farewell(failure) {
             tracing::info!(
                 namespace = &*key.namespace,
                 name = &*key.name,
@@ -315,12 +345,7 @@ impl Loop {
         } else {
             tracing::error!(namespace = &*key.namespace, name = &*key.name, reason = failure.reason, error = %failure, "Secret not written");
         }
-        self.metrics.write_failed(&failure);
-        if let Some(entry) = lock(&self.index).get_mut(key) {
-            let failing = Failing::after(entry.writing.as_deref(), failure, Some(WRITE_BACKOFF), now);
-            entry.writing = Some(Box::new(failing));
-            entry.unsure = true;
-        }
+        self.metrics.write_failed(failure);
     }
 
     /// Starts to ask the repositories. It goes on beside everything else: a repository that doesn't answer must not hold up

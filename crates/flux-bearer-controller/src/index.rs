@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use flux_bearer::decide::{CORRECTIONS, Correction, Probe, Request, Wanted};
+use flux_bearer::decide::{CORRECTIONS, Correction, Probe, Refused, Request, Wanted};
 use flux_bearer::failure::{Class, Failure};
 use flux_bearer::flux::is_authentication_failure;
 use flux_bearer::identity::{Claims, Identity, Pod};
@@ -108,6 +108,8 @@ pub struct Entry {
     pub probing: bool,
     /// A run of failed writes.
     pub writing: Option<Box<Failing>>,
+    /// Other keys than the Secret has, which it can't have.
+    pub refused: Option<Box<Refused>>,
     /// A run of statuses that could not be written.
     pub reporting: Option<Box<Failing>>,
     /// The latest changes of somebody else that were taken back, oldest first.
@@ -547,6 +549,7 @@ impl Entry {
             probes: Vec::new(),
             probing: false,
             writing: None,
+            refused: None,
             reporting: None,
             corrections: Vec::new(),
             nudge: false,
@@ -572,7 +575,8 @@ impl Entry {
     fn follow(&mut self, step: SignedDuration) {
         let looking = self.account.as_deref_mut().and_then(|account| account.look.failing.as_mut());
         let failing = [&mut self.writing, &mut self.reporting].into_iter().flatten().map(|failing| &mut **failing);
-        failing.chain(looking).for_each(|failing| failing.follow(step));
+        let refused = self.refused.as_deref_mut().map(|refused| &mut refused.failing);
+        failing.chain(looking).chain(refused).for_each(|failing| failing.follow(step));
         let request = self.request.as_deref_mut().map(|request| &mut request.seen_at);
         let probes = self.probes.iter_mut().map(|probe| &mut probe.at);
         let corrections = self.corrections.iter_mut().map(|correction| &mut correction.at);
@@ -582,6 +586,7 @@ impl Entry {
     /// After a change of the Secret or of the spec, a write that only a change could help is tried again at once.
     fn change_may_have_helped(&mut self) {
         self.writing.take_if(|writing| matches!(writing.failure.class, Class::Permanent | Class::Starting));
+        self.refused = None;
     }
 
     /// Notes that a change of somebody else was taken back.

@@ -75,6 +75,8 @@ pub struct Observed<'a> {
     pub revoked: Option<&'a Failure>,
     /// A run of failed writes.
     pub writing: Option<&'a Failing>,
+    /// Other keys than the Secret has, which it can't have.
+    pub refused: Option<&'a Refused>,
     /// The latest changes of somebody else that were taken back, oldest first, at most [`CORRECTIONS`] of them.
     pub corrections: &'a [Correction],
     /// A refresh that was asked for and not yet answered.
@@ -110,6 +112,16 @@ pub struct Account {
     pub fresh: bool,
     /// A run of looks that failed, or that found nothing to sign in with.
     pub failing: Option<Failing>,
+}
+
+/// Keys that were refused where there are others: because of the Secret's type, or by a policy. The API server knows more of
+/// a Secret than its metadata says.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The keys.
+    pub formats: &'static [Format],
+    /// The run of attempts.
+    pub failing: Failing,
 }
 
 /// That a change of somebody else was taken back.
@@ -314,7 +326,7 @@ fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
     let record = observed.held.record().or_else(|| stand_in(observed, now));
     match (record, observed.wanted) {
         (Some(record), Ok(wanted)) if record.identity == wanted.identity => {
-            renew(observed, &wanted.identity, formats(observed, wanted, record), observed.mint, now)
+            renew(observed, &wanted.identity, formats(observed, wanted, record, now), observed.mint, now)
         }
         (Some(record), _) => match observed.revoked {
             Some(failure) => Step::refused(failure.clone(), now),
@@ -333,10 +345,10 @@ fn keep(observed: &Observed<'_>, now: Timestamp) -> Step {
 /// - until all of them are ours alone: what somebody else has a hand in would stay, and its token expire, once we no longer
 ///   write it;
 /// - while the wanted ones are refused.
-fn formats(observed: &Observed<'_>, wanted: &Wanted, record: &Record) -> &'static [Format] {
+fn formats(observed: &Observed<'_>, wanted: &Wanted, record: &Record, now: Timestamp) -> &'static [Format] {
     let unsettled = matches!(observed.held, Held::Ours { drift, shared, .. } if drift.is_some() || *shared);
-    let waits = wanted.unsafe_repository.is_some() || unsettled || refuse_keys(observed, wanted, record).is_some();
-    if waits { record.formats } else { wanted.formats }
+    let refused = refuse_keys(observed, wanted, record, now).is_some();
+    if wanted.unsafe_repository.is_some() || unsettled || refused { record.formats } else { wanted.formats }
 }
 
 /// The record that a new Secret is filled by, when one commit has renamed the Secret and broken the identity: that of the
@@ -469,8 +481,7 @@ fn change(observed: &Observed<'_>, now: Timestamp) -> Step {
     let Some(record) = observed.held.record() else { return Step::wait(None) };
     let wanted = match observed.wanted {
         Ok(wanted) if wanted.identity == record.identity => {
-            let refused = refuse_keys(observed, wanted, record);
-            return refused.map_or_else(|| Step::wait(None), |failure| Step::refused(failure, now));
+            return refuse_keys(observed, wanted, record, now).unwrap_or_else(|| Step::wait(None));
         }
         Ok(wanted) => wanted,
         Err(failure) => return unwanted(observed, failure, now),
@@ -480,9 +491,9 @@ fn change(observed: &Observed<'_>, now: Timestamp) -> Step {
     };
     let lost = !is_usable(record.expires_at, now);
     match compare(observed, wanted, record, token, now) {
-        Ok(()) => write(observed, &wanted.identity, formats(observed, wanted, record), token, now),
+        Ok(()) => write(observed, &wanted.identity, formats(observed, wanted, record, now), token, now),
         // With the old token dead there is nothing left to protect.
-        Err(_) if lost => write(observed, &wanted.identity, formats(observed, wanted, record), token, now),
+        Err(_) if lost => write(observed, &wanted.identity, formats(observed, wanted, record, now), token, now),
         Err(step) => step,
     }
 }

@@ -287,9 +287,13 @@ impl Stage {
     /// The client of a machine: past the faults of its way, and known to the API by the machine's name.
     fn client_of(&self, machine: &Machine) -> Client {
         let (inner, machine, life) = (self.kube.service(), machine.clone(), machine.gate.life());
+        let turnstile = self.turnstile.clone();
         let send = service_fn(move |request: Request<kube::client::Body>| {
-            let (inner, machine) = (inner.clone(), machine.clone());
-            async move { machine.send(life, inner, request.map(Body::new)).await }
+            let (inner, machine, turnstile) = (inner.clone(), machine.clone(), turnstile.clone());
+            async move {
+                turnstile.pass().await;
+                machine.send(life, inner, request.map(Body::new)).await
+            }
         });
         Client::new(send, NAMESPACE)
     }
@@ -303,7 +307,7 @@ impl Stage {
         }))
     }
 
-    /// Whether more was asked of Azure in one instant than any work needs.
+    /// Whether more was asked in one instant than any work needs: of Azure, or by a machine of Kubernetes.
     pub fn is_jammed(&self) -> bool {
         self.turnstile.jammed.load(Ordering::Relaxed)
     }

@@ -18,7 +18,12 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A GitRepository, and the Secret with a PAT that it has used so far.
 fn with_pat(kind: &str, url: &str) -> Theatre {
-    let theatre = Theatre::with(&[3600]);
+    with_pat_beside(3600, kind, url)
+}
+
+/// The same where tokens live for so many seconds.
+fn with_pat_beside(lifetime: u32, kind: &str, url: &str) -> Theatre {
+    let theatre = Theatre::with(&[lifetime]);
     theatre.stage.git_repository("fleet", "fleet", url);
     theatre.stage.kube.apply(json!({
         "apiVersion": "v1", "kind": "Secret", "type": kind,
@@ -489,17 +494,20 @@ async fn a_bearer_token_that_is_renamed_and_asks_for_other_keys_leaves_no_key_be
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_asks_for_keys_that_the_secret_can_not_have_stops_no_renewal() {
-    let theatre = with_pat("kubernetes.io/basic-auth", REPOSITORY);
-    theatre.stage.bearer_token("fleet", &adopt(&["Basic"]));
-    let _running = theatre.stage.start();
-    minutes(1).await;
-    theatre.stage.bearer_token("fleet", &adopt(&["Bearer"]));
-    minutes(120).await;
-    assert_eq!(keys(&secret(&theatre)), ["ca.crt", "password", "username"]);
-    assert_eq!(theatre.expired_seconds("fleet"), 0);
-    says(&theatre, "Ready", "True Succeeded", "");
-    says(&theatre, "Stalled", "True SecretNeedsBasic", "formats: [Basic]");
-    theatre.stage.bearer_token("fleet", &adopt(&["Basic"]));
-    seconds(1).await;
-    assert_eq!(theatre.stage.says("fleet", "Stalled"), "");
+    for lifetime in [20, 3600] {
+        let theatre = with_pat_beside(lifetime, "kubernetes.io/basic-auth", REPOSITORY);
+        theatre.stage.bearer_token("fleet", &adopt(&["Basic"]));
+        let _running = theatre.stage.start();
+        minutes(1).await;
+        theatre.stage.bearer_token("fleet", &adopt(&["Bearer"]));
+        minutes(120).await;
+        assert_eq!(keys(&secret(&theatre)), ["ca.crt", "password", "username"]);
+        assert_eq!(theatre.expired_seconds("fleet"), 0, "tokens of {lifetime} s");
+        says(&theatre, "Ready", "True Succeeded", "");
+        says(&theatre, "Stalled", "True SecretNeedsBasic", "formats: [Basic]");
+        assert_eq!(theatre.stage.says("fleet", "RefreshFailing"), "");
+        theatre.stage.bearer_token("fleet", &adopt(&["Basic"]));
+        seconds(1).await;
+        assert_eq!(theatre.stage.says("fleet", "Stalled"), "");
+    }
 }

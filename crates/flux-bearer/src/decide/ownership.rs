@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::access::{closed, refusals};
-use super::{Action, Observed, Step, Wanted, attempt, fresh, write};
+use super::{Action, Observed, Refused, Step, Wanted, attempt, fresh, write};
 use crate::failure::{Class, Failure};
 use crate::resource::Format;
 use crate::schedule::Failing;
@@ -51,21 +51,23 @@ pub(super) fn refuse(observed: &Observed<'_>) -> Option<Failure> {
 
 /// Why other keys than before are not written, while those of before are: a commit may ask for any, and Flux pulls the next
 /// one with those that there are.
-pub(super) fn refuse_keys(observed: &Observed<'_>, wanted: &Wanted, record: &Record) -> Option<Failure> {
+pub(super) fn refuse_keys(observed: &Observed<'_>, wanted: &Wanted, record: &Record, now: Timestamp) -> Option<Step> {
     if wanted.formats == record.formats {
         return None;
     }
-    // The API server knows more of the Secret than its metadata says: its type, and policies for it.
-    let refused = observed.writing.map(|failing| &failing.failure).filter(|failure| failure.class == Class::Permanent);
-    let Held::Ours { taken: Some(taken), .. } = observed.held else { return refused.cloned() };
+    let refused = observed.refused.filter(|refused| refused.formats == wanted.formats);
+    if let Some(Refused { failing, .. }) = refused.filter(|refused| refused.failing.retry_at > now) {
+        return Some(Step::failed(failing));
+    }
+    let Held::Ours { taken: Some(taken), .. } = observed.held else { return None };
     let theirs: Vec<Format> = wanted.formats.iter().filter(|format| taken.formats.contains(format)).copied().collect();
     if wanted.adopt || theirs.is_empty() {
-        return refused.cloned();
+        return None;
     }
     let (by, secret, keys) = (&taken.by, observed.secret, keys(&theirs).join(", "));
     let cause = format!("{by} has written {keys} into Secret {secret}, which spec.secret.formats asks for");
     let fix = "Set spec.secret.adopt: true to take that over, or remove it from the Secret";
-    Some(Failure::new(NOT_OWNED, Class::Permanent, NOT_OWNED, cause, fix))
+    Some(Step::refused(Failure::new(NOT_OWNED, Class::Permanent, NOT_OWNED, cause, fix), now))
 }
 
 /// Whether a Secret of somebody else may be taken over; what it takes beyond that is asked by [`adopt`]. A spec that can't

@@ -34,6 +34,7 @@ struct Given {
     probes: Vec<Probe>,
     probing: bool,
     writing: Option<Failing>,
+    refused: Option<Refused>,
     corrections: Vec<Correction>,
     former: Option<Box<Record>>,
     request: Option<Request>,
@@ -65,6 +66,7 @@ fn given(held: Held) -> Given {
         probes: vec![],
         probing: false,
         writing: None,
+        refused: None,
         corrections: vec![],
         former: None,
         request: None,
@@ -102,6 +104,7 @@ impl Given {
             probing: self.probing,
             revoked: self.revoked.as_ref(),
             writing: self.writing.as_ref(),
+            refused: self.refused.as_ref(),
             corrections: &self.corrections,
             former: self.former.as_deref(),
             request: self.request.as_ref(),
@@ -496,8 +499,16 @@ fn keys_of_somebody_else_are_waited_for_and_taken_over_where_that_is_asked_for()
     assert_eq!(write(&world, minutes(27)), (&[Format::Bearer][..], false), "the renewal goes on");
     world.wanted.as_mut().unwrap().adopt = true;
     assert_eq!(write(&world, minutes(27)), (&[Format::Bearer, Format::Basic][..], true));
+    let failing = failing(90033, minutes(26), minutes(26), minutes(28));
+    world.refused = Some(Refused { formats: &[Format::Bearer, Format::Basic], failing });
+    assert_eq!(
+        write(&world, minutes(27)),
+        (&[Format::Bearer][..], false),
+        "a refusal keeps the renewal waiting neither"
+    );
+    assert_eq!(write(&world, minutes(28)), (&[Format::Bearer, Format::Basic][..], true), "and is tried again");
     world.held = taken(Some(Drift::By("kubectl".into())));
-    assert_eq!(write(&world, minutes(27)), (&[Format::Bearer][..], true), "first what was ours is taken back");
+    assert_eq!(write(&world, minutes(28)), (&[Format::Bearer][..], true), "first what was ours is taken back");
 }
 
 #[test]

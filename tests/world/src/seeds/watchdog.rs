@@ -171,7 +171,7 @@ impl Watchdog {
         seen.writers(stage, self.on_the_way);
         seen.broken.extend(gates.iter().flat_map(Gate::faults));
         if stage.is_jammed() {
-            seen.broken.push("a controller goes round in a circle: it asks Azure without end in one instant".into());
+            seen.broken.push("a controller goes round in a circle: it asks without end in one instant".into());
         }
         if stage.world.journal().counts().imds_violations > 0 {
             seen.broken.push("the metadata service was asked more than it allows".into());
