@@ -510,7 +510,7 @@ pub struct CreateBearerToken {
     #[arg(long)]
     pub secret_ref: Option<String>,
 
-    /// URL of a repository that the token must open; repeatable; left out, those of the GitRepositories
+    /// URL of a repository that the token must open; beside those of the GitRepositories; repeatable
     #[arg(long = "repository", value_name = "URL")]
     pub repositories: Vec<String>,
 

@@ -176,13 +176,13 @@ async fn play(seed: u64) {
     let mut history = vec![first.to_string()];
     for _ in 0..STEPS {
         let told = match rng.u8(0..8) {
-            2 | 3 => Some(beside(&mut rng, &theatre)),
             0 => meddle(&mut rng, &theatre),
             1 => {
                 running.kill().await;
                 running = theatre.stage.start();
                 Some("the controller starts anew".to_owned())
             }
+            2 | 3 => Some(beside(&mut rng, &theatre)),
             _ => {
                 let spec = spec(&mut rng);
                 theatre.stage.bearer_token(NAME, &spec);

@@ -168,10 +168,10 @@ fn truth(is: bool) -> String {
     if is { "True" } else { "False" }.to_owned()
 }
 
-/// The repositories that the spec names, without any user that stands in a URL.
+/// The repositories that are probed: those of the GitRepositories, and those that the spec names, without any user that stands
+/// in a URL.
 fn repositories(token: &Token) -> String {
     let named = token.spec.iter().flat_map(|spec| &spec.repositories);
     let named = named.map(|url| Repository::parse(url).map_or_else(|_| "invalid".to_owned(), |good| good.to_string()));
-    let named: Vec<String> = named.collect();
-    if named.is_empty() { "of the GitRepositories".to_owned() } else { named.join(",") }
+    std::iter::once("of the GitRepositories".to_owned()).chain(named).collect::<Vec<_>>().join(",")
 }

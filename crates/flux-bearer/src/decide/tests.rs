@@ -491,6 +491,8 @@ fn keys_of_somebody_else_are_waited_for_and_taken_over_where_that_is_asked_for()
     world.minted = Some(token("new-0", NOW, HOUR));
     world.wanted.as_mut().unwrap().formats = &[Format::Bearer, Format::Basic];
     assert_eq!(world.does(minutes(1)), "rest");
+    assert_eq!(world.condition(minutes(1), STALLED), says("True", "SecretNotOwned"));
+    assert_eq!(world.condition(minutes(1), REFRESH_FAILING), None);
     world.minted = Some(token("new-1", NOW + minutes(25), HOUR));
     let write = |world: &Given, at| match world.decide(at).action {
         Action::Write(write) => (write.formats, write.force),

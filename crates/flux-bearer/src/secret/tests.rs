@@ -123,6 +123,8 @@ fn a_key_that_somebody_else_owns_too_is_taken_with_the_next_write_only() {
     let both = |other: &str| vec![entry("flux-bearer/flux-system", ours()), entry(other, ours())];
     assert_eq!(shared(both("kubectl")), (true, false));
     assert_eq!(shared(both("flux-bearer/gone")), (true, false));
+    let beside = vec![entry("flux-bearer/flux-system", ours()), entry("kubectl", keys_of(&["token"]))];
+    assert_eq!(shared(beside), (false, false));
 }
 
 #[test]
