@@ -9,7 +9,7 @@ use flux_bearer_controller::run::Settings;
 use flux_bearer_controller::watch::secrets::Secrets;
 use flux_bearer_sim::faults::{Effect, Fault};
 use flux_bearer_world::identities::{REPOSITORY, client};
-use flux_bearer_world::stage::NAMESPACE;
+use flux_bearer_world::stage::{NAMESPACE, Running};
 use serde_json::{Value, json};
 use support::{Theatre, minutes, seconds};
 
@@ -34,6 +34,16 @@ fn with_pat_beside(lifetime: u32, kind: &str, url: &str) -> Theatre {
         "data": {"username": STANDARD.encode("git"), "password": STANDARD.encode(PAT), "ca.crt": STANDARD.encode("CA")},
     }));
     theatre
+}
+
+/// A Secret that a BearerToken has filled and a GitRepository reads.
+async fn filled() -> (Theatre, Running) {
+    let theatre = Theatre::with(&[3600]);
+    theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
+    theatre.stage.bearer_token("fleet", &json!({}));
+    let running = theatre.stage.start();
+    minutes(1).await;
+    (theatre, running)
 }
 
 fn adopt(formats: &[&str]) -> Value {
@@ -174,11 +184,7 @@ async fn server_side_apply(theatre: &Theatre, who: &str, body: &Value) {
 
 #[tokio::test(start_paused = true)]
 async fn row_27_a_fight_for_the_secret_is_five_corrections_a_minute_and_says_with_whom() {
-    let theatre = Theatre::with(&[3600]);
-    theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
-    theatre.stage.bearer_token("fleet", &json!({}));
-    let _running = theatre.stage.start();
-    minutes(1).await;
+    let (theatre, _running) = filled().await;
     let ours = theatre.token("fleet");
     force_pat(&theatre, "kustomize-controller", "bearerToken").await;
     seconds(1).await;
@@ -241,11 +247,7 @@ async fn a_token_of_another_service_under_token_is_left_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn no_commit_takes_the_keys_from_a_secret_that_a_git_repository_reads() {
-    let theatre = Theatre::with(&[3600]);
-    theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
-    theatre.stage.bearer_token("fleet", &json!({}));
-    let _running = theatre.stage.start();
-    minutes(1).await;
+    let (theatre, _running) = filled().await;
     theatre.stage.bearer_token("fleet", &json!({"secret": {"formats": ["Token"]}}));
     minutes(120).await;
     assert_eq!(keys(&secret(&theatre)), ["bearerToken"]);
@@ -417,11 +419,7 @@ async fn a_commit_that_renames_the_secret_and_breaks_the_identity_can_be_reverte
 /// Nobody is told to wait by a conflict that no waiting ends.
 #[tokio::test(start_paused = true)]
 async fn row_27_a_label_of_ours_that_somebody_has_changed_is_put_right_and_stops_no_renewal() {
-    let theatre = Theatre::with(&[3600]);
-    theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
-    theatre.stage.bearer_token("fleet", &json!({}));
-    let _running = theatre.stage.start();
-    minutes(1).await;
+    let (theatre, _running) = filled().await;
     let label = || secret(&theatre)["metadata"]["labels"]["app.kubernetes.io/part-of"].clone();
     let body = json!({
         "apiVersion": "v1", "kind": "Secret",
@@ -438,11 +436,7 @@ async fn row_27_a_label_of_ours_that_somebody_has_changed_is_put_right_and_stops
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_asks_for_keys_of_somebody_else_waits_for_them_and_stops_no_renewal() {
-    let theatre = Theatre::with(&[3600]);
-    theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
-    theatre.stage.bearer_token("fleet", &json!({}));
-    let _running = theatre.stage.start();
-    minutes(1).await;
+    let (theatre, _running) = filled().await;
     force_pat(&theatre, "somebody", "token").await;
     let asks = |adopt: bool| json!({"secret": {"formats": ["Bearer", "Token"], "adopt": adopt}});
     theatre.stage.bearer_token("fleet", &asks(false));
@@ -463,11 +457,7 @@ async fn a_commit_that_asks_for_keys_of_somebody_else_waits_for_them_and_stops_n
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_no_longer_asked_for_goes_also_when_somebody_has_changed_it_meanwhile() {
-    let theatre = Theatre::with(&[3600]);
-    theatre.stage.git_repository("fleet", "fleet", REPOSITORY);
-    theatre.stage.bearer_token("fleet", &json!({}));
-    let running = theatre.stage.start();
-    minutes(1).await;
+    let (theatre, running) = filled().await;
     running.kill().await;
     force_pat(&theatre, "somebody", "bearerToken").await;
     theatre.stage.bearer_token("fleet", &json!({"secret": {"formats": ["Basic"]}}));

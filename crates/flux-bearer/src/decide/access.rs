@@ -32,13 +32,21 @@ pub(super) fn compare(
     if refusals.is_empty() {
         return Ok(());
     }
-    let old = probe_of(observed, &record.identity).filter(|probe| covers(probe, &wanted.repositories));
+    let current =
+        |probe: &&Probe| covers(probe, &wanted.repositories) && probe_again(probe).is_none_or(|again| again > now);
+    let old = probe_of(observed, &record.identity).filter(current);
     let old = old.ok_or_else(|| probe_last_working(observed, record, now))?;
-    let opened = |repository: &Repository| old.answers.iter().any(|(url, answer)| url == repository && answer.is_ok());
-    match refusals.into_iter().find(|(repository, _)| opened(repository)) {
+    let may_open =
+        |repository: &Repository| old.answers.iter().any(|(url, answer)| url == repository && may_open(answer));
+    match refusals.into_iter().find(|(repository, _)| may_open(repository)) {
         None => Ok(()),
         Some(refused) => Err(closed(observed, wanted, token, probe, refused, now)),
     }
+}
+
+/// Whether an answer leaves open that the identity has the right: it was let in, the repository was away, or the token too old.
+fn may_open(answer: &Result<(), Box<Failure>>) -> bool {
+    answer.as_ref().map_or_else(|failure| failure.class == Class::Transient || failure.reason == OUTDATED, |()| true)
 }
 
 /// A repository that refuses a token, and why.

@@ -711,6 +711,30 @@ fn a_new_identity_need_not_open_what_the_old_one_did_not_open() {
 }
 
 #[test]
+fn what_the_old_identity_opens_is_asked_where_its_last_answer_does_not_say() {
+    let other = Repository::parse("https://dev.azure.com/org/project/_git/other").unwrap();
+    let mut world = given(filled("old", HOUR));
+    world.wanted.as_mut().unwrap().repositories = vec![repository()];
+    world.minted = Some(token("new-0", NOW + minutes(1), HOUR));
+    world.last_working = Some(token("old-0", NOW, HOUR));
+    let refused = probe("new", "new-0", minutes(1), false);
+    let mut old = probe("old", "old-0", minutes(1), false);
+    old.answers[0].0 = other;
+    world.probes = vec![refused.clone(), old.clone()];
+    assert_eq!(world.does(minutes(1)), "probe old-0", "it was asked about another repository");
+    for failure in [crate::failure::devops::from_answer(503, false, None), crate::failure::devops::outdated()] {
+        let reason = failure.reason;
+        old.answers = vec![(repository(), Err(Box::new(failure)))];
+        world.probes = vec![refused.clone(), old.clone()];
+        assert_eq!(world.does(minutes(1)), "rest", "{reason} does not say that it has no right");
+        assert_eq!(world.condition(minutes(1), REFRESH_FAILING), says("True", "NewIdentityNotWorking"));
+        assert_eq!(world.does(minutes(6)), "probe old-0");
+    }
+    world.probes = vec![refused, probe("old", "old-0", minutes(1), false)];
+    assert_eq!(world.does(minutes(1)), "write new-0");
+}
+
+#[test]
 fn once_the_old_token_is_dead_the_new_one_is_written_whatever_it_opens() {
     let mut world = given(filled("old", HOUR));
     world.wanted.as_mut().unwrap().repositories = vec![repository()];
